@@ -1,0 +1,464 @@
+// The addon: every operator of libtorch through its dispatcher, and the few things that are not operators
+// (backward, grad mode, threads, generators, data, memory). No operator has code of its own here.
+//
+// Rules of the border:
+// - JavaScript sees numbers (handles), strings, arrays and typed arrays; never a pointer.
+// - Whatever JavaScript passes is checked before libtorch sees it, and every C++ exception becomes an Error.
+// - State belongs to one JavaScript environment (main thread or worker), so no locks are needed.
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
+#include <napi.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/cuda.h>
+#include <torch/version.h>
+
+#include <cstring>
+#include <memory>
+
+#include "allocator.h"
+#include "convert.h"
+#include "schema.h"
+
+namespace pixelwise {
+namespace {
+
+using Info = Napi::CallbackInfo;
+
+struct Bridge {
+  Handles handles;
+  std::vector<std::unique_ptr<Operator>> operators;
+};
+
+// Runs `body` and turns what it throws into a pending JavaScript exception.
+template <typename Body>
+Napi::Value guarded(const Info& info, Body body) {
+  try {
+    return body(*info.Env().GetInstanceData<Bridge>());
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const c10::Error& error) {
+    throw Napi::Error::New(info.Env(), error.what_without_backtrace());
+  } catch (const std::invalid_argument& error) {
+    throw Napi::TypeError::New(info.Env(), error.what());
+  } catch (const std::exception& error) {
+    throw Napi::Error::New(info.Env(), error.what());
+  } catch (...) {
+    throw Napi::Error::New(info.Env(), "libtorch threw something that is not an exception");
+  }
+}
+
+// --- arguments of the functions below -------------------------------------------------------------------
+
+double number_at(const Info& info, size_t k) {
+  if (!info[k].IsNumber()) throw std::invalid_argument("argument " + std::to_string(k) + " must be a number");
+  return info[k].As<Napi::Number>().DoubleValue();
+}
+
+int64_t integer_at(const Info& info, size_t k, int64_t low, int64_t high) {
+  const double number = number_at(info, k);
+  if (!(number >= static_cast<double>(low) && number <= static_cast<double>(high)) || number != std::floor(number))
+    throw std::invalid_argument("argument " + std::to_string(k) + " must be an integer from " + std::to_string(low) + " to " + std::to_string(high));
+  return static_cast<int64_t>(number);
+}
+
+bool bool_at(const Info& info, size_t k) {
+  if (!info[k].IsBoolean()) throw std::invalid_argument("argument " + std::to_string(k) + " must be true or false");
+  return info[k].As<Napi::Boolean>().Value();
+}
+
+std::string string_at(const Info& info, size_t k) {
+  if (!info[k].IsString()) throw std::invalid_argument("argument " + std::to_string(k) + " must be a string");
+  return info[k].As<Napi::String>().Utf8Value();
+}
+
+at::Tensor& tensor_at(const Info& info, size_t k, Bridge& bridge) { return bridge.handles.tensors.get(number_at(info, k)); }
+
+// An array of handles; null stands for an undefined tensor where the caller allows it.
+std::vector<at::Tensor> tensors_at(const Info& info, size_t k, Bridge& bridge, bool allow_null = false) {
+  if (!info[k].IsArray()) throw std::invalid_argument("argument " + std::to_string(k) + " must be an array of tensors");
+  const auto array = info[k].As<Napi::Array>();
+  std::vector<at::Tensor> result;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value element = array.Get(i);
+    if (element.IsNull() && allow_null) {
+      result.emplace_back();
+    } else if (element.IsNumber()) {
+      result.push_back(bridge.handles.tensors.get(element.As<Napi::Number>().DoubleValue()));
+    } else {
+      throw std::invalid_argument("argument " + std::to_string(k) + " must hold tensors only");
+    }
+  }
+  return result;
+}
+
+struct Bytes {
+  char* data;
+  size_t length;
+};
+
+Bytes bytes_at(const Info& info, size_t k) {
+  if (!info[k].IsTypedArray()) throw std::invalid_argument("argument " + std::to_string(k) + " must be a typed array");
+  const auto view = info[k].As<Napi::TypedArray>();
+  return {static_cast<char*>(view.ArrayBuffer().Data()) + view.ByteOffset(), view.ByteLength()};
+}
+
+std::vector<int64_t> shape_at(const Info& info, size_t k) {
+  if (!info[k].IsArray()) throw std::invalid_argument("the shape must be an array");
+  const auto array = info[k].As<Napi::Array>();
+  if (array.Length() > 64) throw std::invalid_argument("a shape has at most 64 dimensions, got " + std::to_string(array.Length()));
+  std::vector<int64_t> shape;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value size = array.Get(i);
+    const double value = size.IsNumber() ? size.As<Napi::Number>().DoubleValue() : -1;
+    if (!(value >= 0 && value <= 9007199254740991.0) || value != std::floor(value)) throw std::invalid_argument("sizes of a shape must be integers of at least 0");
+    shape.push_back(static_cast<int64_t>(value));
+  }
+  return shape;
+}
+
+Napi::Array array_of(const Napi::Env& env, at::IntArrayRef values) {
+  auto array = Napi::Array::New(env, values.size());
+  for (size_t k = 0; k < values.size(); ++k) array.Set(static_cast<uint32_t>(k), static_cast<double>(values[k]));
+  return array;
+}
+
+// --- operators ------------------------------------------------------------------------------------------
+
+Napi::Value operator_names(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    auto names = Napi::Array::New(info.Env());
+    for (const auto& name : c10::Dispatcher::singleton().getAllOpNames()) names.Set(names.Length(), c10::toString(name));
+    return names;
+  });
+}
+
+Napi::Object describe_type(const Napi::Env& env, const ValueType& type) {
+  auto result = Napi::Object::New(env);
+  result["kind"] = kind_name(type.kind);
+  result["optional"] = type.optional;
+  if (type.kind == Kind::List) {
+    result["element"] = kind_name(type.element);
+    result["elementOptional"] = type.element_optional;
+    result["fixedSize"] = type.fixed_size;
+  }
+  return result;
+}
+
+// (name, overload) -> { id, name, schema, arguments, returns }. The id stays valid for the life of the environment.
+Napi::Value find_operator(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    const std::string name = string_at(info, 0), overload = string_at(info, 1);
+    const auto found = c10::Dispatcher::singleton().findSchema({name, overload});
+    if (!found) throw std::invalid_argument("libtorch " TORCH_VERSION " has no operator " + name + (overload.empty() ? "" : "." + overload));
+    bridge.operators.push_back(std::make_unique<Operator>(*found));
+    const Operator& op = *bridge.operators.back();
+
+    const Napi::Env env = info.Env();
+    const c10::FunctionSchema& schema = found->schema();
+    auto result = Napi::Object::New(env);
+    result["id"] = static_cast<double>(bridge.operators.size() - 1);
+    result["name"] = op.name;
+    result["schema"] = c10::str(schema);
+    auto arguments = Napi::Array::New(env);
+    for (size_t k = 0; k < op.arguments.size(); ++k) {
+      const c10::Argument& argument = schema.arguments()[k];
+      auto described = describe_type(env, op.arguments[k]);
+      described["name"] = argument.name();
+      described["keywordOnly"] = argument.kwarg_only();
+      if (argument.default_value()) described["default"] = c10::str(*argument.default_value());
+      arguments.Set(arguments.Length(), described);
+    }
+    result["arguments"] = arguments;
+    auto returns = Napi::Array::New(env);
+    for (size_t k = 0; k < op.returns.size(); ++k) {
+      auto described = describe_type(env, op.returns[k]);
+      described["name"] = schema.returns()[k].name();
+      described["writtenArgument"] = op.written_argument[k];
+      returns.Set(returns.Length(), described);
+    }
+    result["returns"] = returns;
+    return result;
+  });
+}
+
+// (id, ...arguments) -> the value where the operator returns one, an array where it returns several.
+// A return that is one of the arguments (add_) comes back as undefined: the caller has it already.
+Napi::Value call(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) -> Napi::Value {
+    const Napi::Env env = info.Env();
+    const auto id = integer_at(info, 0, 0, static_cast<int64_t>(bridge.operators.size()) - 1);
+    const Operator& op = *bridge.operators[static_cast<size_t>(id)];
+    Arguments values;
+    for (size_t k = 1; k < info.Length(); ++k) values.push_back(info[k]);
+
+    torch::jit::Stack stack;
+    push_arguments(op, bridge.handles, values, env, stack);
+    op.handle.callBoxed(&stack);
+
+    const auto value = [&](size_t k) { return op.written_argument[k] >= 0 ? env.Undefined() : to_js(stack[k], op.returns[k], bridge.handles, env); };
+    if (stack.empty()) return env.Undefined();
+    if (stack.size() == 1) return value(0);
+    auto results = Napi::Array::New(env, stack.size());
+    for (size_t k = 0; k < stack.size(); ++k) results.Set(static_cast<uint32_t>(k), value(k));
+    return results;
+  });
+}
+
+// --- tensors --------------------------------------------------------------------------------------------
+
+Napi::Value release(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return Napi::Boolean::New(info.Env(), bridge.handles.tensors.release(number_at(info, 0))); });
+}
+
+Napi::Value live_tensors(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return Napi::Number::New(info.Env(), static_cast<double>(bridge.handles.tensors.live())); });
+}
+
+Napi::Value shape(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return array_of(info.Env(), tensor_at(info, 0, bridge).sizes()); });
+}
+
+Napi::Value strides(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return array_of(info.Env(), tensor_at(info, 0, bridge).strides()); });
+}
+
+Napi::Value dtype(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return Napi::String::New(info.Env(), dtype_name(tensor_at(info, 0, bridge).scalar_type())); });
+}
+
+Napi::Value device(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return Napi::String::New(info.Env(), tensor_at(info, 0, bridge).device().str()); });
+}
+
+Napi::Value requires_grad(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return Napi::Boolean::New(info.Env(), tensor_at(info, 0, bridge).requires_grad()); });
+}
+
+Napi::Value is_leaf(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return Napi::Boolean::New(info.Env(), tensor_at(info, 0, bridge).is_leaf()); });
+}
+
+Napi::Value gradient(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) -> Napi::Value {
+    const at::Tensor grad = tensor_at(info, 0, bridge).grad();
+    if (!grad.defined()) return info.Env().Null();
+    return Napi::Number::New(info.Env(), bridge.handles.tensors.put(grad));
+  });
+}
+
+Napi::Value set_gradient(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    at::Tensor& tensor = tensor_at(info, 0, bridge);
+    if (info[1].IsNull()) {
+      tensor.mutable_grad() = at::Tensor();
+      return info.Env().Undefined();
+    }
+    const at::Tensor& grad = tensor_at(info, 1, bridge);
+    if (grad.sizes() != tensor.sizes() || grad.scalar_type() != tensor.scalar_type() || grad.device() != tensor.device())
+      throw std::invalid_argument("a gradient has the shape, dtype and device of its tensor");
+    tensor.mutable_grad() = grad;
+    return info.Env().Undefined();
+  });
+}
+
+// (bytes, shape, dtype) -> a new tensor on the CPU that owns a copy of the bytes.
+Napi::Value from_data(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    const std::vector<int64_t> sizes = shape_at(info, 1);
+    const at::ScalarType scalar_type = dtype_from_name(string_at(info, 2));
+    const Bytes bytes = bytes_at(info, 0);
+    double expected = static_cast<double>(c10::elementSize(scalar_type));  // a double cannot overflow
+    for (int64_t size : sizes) expected *= static_cast<double>(size);
+    if (expected != static_cast<double>(bytes.length))
+      throw std::invalid_argument("the data have " + std::to_string(bytes.length) + " bytes, the shape needs " + std::to_string(static_cast<long long>(std::min(expected, 9e15))));
+    const at::Tensor tensor = at::empty(sizes, at::TensorOptions().dtype(scalar_type));
+    auto* to = static_cast<char*>(tensor.data_ptr());
+    if (scalar_type == at::kBool) {
+      for (size_t k = 0; k < bytes.length; ++k) to[k] = bytes.data[k] != 0;  // any other byte in a bool is undefined behaviour
+    } else if (bytes.length > 0) {
+      std::memcpy(to, bytes.data, bytes.length);
+    }
+    return Napi::Number::New(info.Env(), bridge.handles.tensors.put(tensor));
+  });
+}
+
+// (tensor, typed array): copies the tensor's elements, row by row, into the array.
+Napi::Value read(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    const at::Tensor tensor = tensor_at(info, 0, bridge).detach().cpu().contiguous();
+    const Bytes bytes = bytes_at(info, 1);
+    if (bytes.length != tensor.nbytes())
+      throw std::invalid_argument("the array has " + std::to_string(bytes.length) + " bytes, the tensor " + std::to_string(tensor.nbytes()));
+    if (bytes.length > 0) std::memcpy(bytes.data, tensor.data_ptr(), bytes.length);
+    return info.Env().Undefined();
+  });
+}
+
+// --- autograd -------------------------------------------------------------------------------------------
+
+// (outputs, gradients or nulls, retainGraph, createGraph)
+Napi::Value backward(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    torch::autograd::backward(tensors_at(info, 0, bridge), tensors_at(info, 1, bridge, true), bool_at(info, 2), bool_at(info, 3));
+    return info.Env().Undefined();
+  });
+}
+
+// (outputs, inputs, gradients or nulls, retainGraph, createGraph) -> gradients of the inputs, null where unused
+Napi::Value gradients(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    const auto grads = torch::autograd::grad(tensors_at(info, 0, bridge), tensors_at(info, 1, bridge), tensors_at(info, 2, bridge, true),
+                                             bool_at(info, 3), bool_at(info, 4), /*allow_unused=*/true);
+    return to_js(c10::IValue(grads), {Kind::List}, bridge.handles, info.Env());
+  });
+}
+
+Napi::Value grad_enabled(const Info& info) {
+  return guarded(info, [&](Bridge&) { return Napi::Boolean::New(info.Env(), at::GradMode::is_enabled()); });
+}
+
+Napi::Value set_grad_enabled(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    at::GradMode::set_enabled(bool_at(info, 0));
+    return info.Env().Undefined();
+  });
+}
+
+// --- randomness -----------------------------------------------------------------------------------------
+
+Napi::Value create_generator(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    const auto seed = static_cast<uint64_t>(integer_at(info, 0, 0, 9007199254740991));
+    return Napi::Number::New(info.Env(), bridge.handles.generators.put(at::make_generator<at::CPUGeneratorImpl>(seed)));
+  });
+}
+
+Napi::Value release_generator(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return Napi::Boolean::New(info.Env(), bridge.handles.generators.release(number_at(info, 0))); });
+}
+
+Napi::Value manual_seed(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    at::manual_seed(static_cast<uint64_t>(integer_at(info, 0, 0, 9007199254740991)));
+    return info.Env().Undefined();
+  });
+}
+
+// The default CPU generator's state, as a tensor of bytes.
+Napi::Value rng_state(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    auto generator = at::globalContext().defaultGenerator(at::kCPU);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    return Napi::Number::New(info.Env(), bridge.handles.tensors.put(generator.get_state()));
+  });
+}
+
+Napi::Value set_rng_state(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    auto generator = at::globalContext().defaultGenerator(at::kCPU);
+    std::lock_guard<std::mutex> lock(generator.mutex());
+    generator.set_state(tensor_at(info, 0, bridge));
+    return info.Env().Undefined();
+  });
+}
+
+// --- the machine ----------------------------------------------------------------------------------------
+
+Napi::Value threads(const Info& info) {
+  return guarded(info, [&](Bridge&) { return Napi::Number::New(info.Env(), at::get_num_threads()); });
+}
+
+Napi::Value set_threads(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    at::set_num_threads(static_cast<int>(integer_at(info, 0, 1, 1024)));
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value memory(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    const MemoryStats stats = memory_stats();
+    auto result = Napi::Object::New(info.Env());
+    result["liveBytes"] = static_cast<double>(stats.live_bytes);
+    result["cachedBytes"] = static_cast<double>(stats.cached_bytes);
+    result["peakBytes"] = static_cast<double>(stats.peak_bytes);
+    result["limitBytes"] = static_cast<double>(stats.limit_bytes);
+    return result;
+  });
+}
+
+Napi::Value reset_peak_memory(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    reset_peak();
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value release_cached_memory(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    release_cached();
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value build_info(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    auto result = Napi::Object::New(info.Env());
+    result["libtorch"] = TORCH_VERSION;
+    result["config"] = at::show_config();
+    result["parallel"] = at::get_parallel_info();
+    result["cudaDevices"] = static_cast<double>(torch::cuda::device_count());
+    return result;
+  });
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  static const bool installed = (install_allocator(), true);
+  (void)installed;
+  env.SetInstanceData(new Bridge);
+
+  const std::pair<const char*, Napi::Value (*)(const Info&)> functions[] = {
+      {"operatorNames", operator_names},
+      {"findOperator", find_operator},
+      {"call", call},
+      {"release", release},
+      {"liveTensors", live_tensors},
+      {"shape", shape},
+      {"strides", strides},
+      {"dtype", dtype},
+      {"device", device},
+      {"requiresGrad", requires_grad},
+      {"isLeaf", is_leaf},
+      {"gradient", gradient},
+      {"setGradient", set_gradient},
+      {"fromData", from_data},
+      {"read", read},
+      {"backward", backward},
+      {"gradients", gradients},
+      {"gradEnabled", grad_enabled},
+      {"setGradEnabled", set_grad_enabled},
+      {"createGenerator", create_generator},
+      {"releaseGenerator", release_generator},
+      {"manualSeed", manual_seed},
+      {"rngState", rng_state},
+      {"setRngState", set_rng_state},
+      {"threads", threads},
+      {"setThreads", set_threads},
+      {"memory", memory},
+      {"resetPeakMemory", reset_peak_memory},
+      {"releaseCachedMemory", release_cached_memory},
+      {"buildInfo", build_info},
+  };
+  for (const auto& [name, function] : functions) exports.Set(name, Napi::Function::New(env, function, name));
+  return exports;
+}
+
+}  // namespace
+}  // namespace pixelwise
+
+static Napi::Object init(Napi::Env env, Napi::Object exports) { return pixelwise::init(env, exports); }
+NODE_API_MODULE(pixelwise, init)

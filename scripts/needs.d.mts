@@ -1,0 +1,32 @@
+// Types of needs.mjs, for the TypeScript sources that import it.
+import type { FindOptions, Libtorch, LookedAt } from "./libtorch.mjs"
+
+export type Need = "compiler" | "cmake" | "ninja" | "libtorch" | "blas"
+
+export interface Needs {
+  readonly libtorch: Libtorch | undefined
+  readonly looked: readonly LookedAt[]
+  /** without these the addon cannot be built */
+  readonly missing: readonly Need[]
+  /** it works without these, but slowly */
+  readonly slow: readonly Need[]
+}
+
+/** What the addon needs from this machine, and what of it is missing. Starts python3 once, unless LIBTORCH is set (about 0.1 s). */
+export function findNeeds(options?: FindOptions): Needs
+
+/** True where `apt-get install` works without asking: root on Debian, Ubuntu or one of their kin. */
+export function canInstall(options?: { env?: NodeJS.ProcessEnv; isRoot?: boolean; osRelease?: string }): boolean
+
+/** Debian packages for a list of needs. */
+export function debianPackages(needs: readonly Need[]): string[]
+
+/** "CMake and Ninja are missing." */
+export function sentence(missing: readonly Need[]): string
+
+/** The commands that install what is missing, for Debian and Ubuntu, macOS and Windows, and what else libtorch may come from. */
+export function instructions(options: {
+  missing: readonly Need[]
+  looked?: readonly LookedAt[]
+  env?: NodeJS.ProcessEnv
+}): string

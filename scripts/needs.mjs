@@ -1,0 +1,96 @@
+// What the native addon needs from the machine, what of it is missing, and the exact commands that install it. Set-up acts on
+// this, `pixelwise doctor` shows it. Nothing here changes anything; plain JavaScript, Node 20, no packages.
+
+import { existsSync, readFileSync, realpathSync } from "node:fs"
+import { join } from "node:path"
+import { findLibtorch, which } from "./libtorch.mjs"
+
+/** Debian's and Ubuntu's packages for each need. libgloo-dev: what libtorch's process groups are built with. */
+const debian = {
+  compiler: ["g++"],
+  cmake: ["cmake"],
+  ninja: ["ninja-build"],
+  libtorch: ["libtorch-dev", "libgloo-dev", "libopenblas0-pthread"],
+  blas: ["libopenblas0-pthread"],
+}
+
+const homebrew = { cmake: "cmake", ninja: "ninja", libtorch: "pytorch" }
+
+const winget = {
+  compiler:
+    "winget install Microsoft.VisualStudio.2022.BuildTools --override " +
+    '"--wait --passive --add Microsoft.VisualStudio.Workload.VCTools --includeRecommended"',
+  cmake: "winget install Kitware.CMake",
+  ninja: "winget install Ninja-build.Ninja",
+  libtorch: "winget install Python.Python.3.12; py -3.12 -m pip install torch",
+}
+
+/** How the needs are called in sentences. */
+const titles = { compiler: "a C++ compiler", cmake: "CMake", ninja: "Ninja", libtorch: "libtorch", blas: "OpenBLAS" }
+
+/** Looks at the machine; types and details are in needs.d.mts. */
+export function findNeeds({ env = process.env, platform = process.platform, prefixes } = {}) {
+  const has = (...names) => names.some((name) => which(name, { env, platform }) !== undefined)
+  const { found: libtorch, looked } = findLibtorch({ env, platform, prefixes })
+  const missing = []
+  if (!(env.CXX || has(...(platform === "win32" ? ["cl", "g++"] : ["c++", "g++", "clang++"])))) missing.push("compiler")
+  if (!has("cmake")) missing.push("cmake")
+  if (!has("ninja")) missing.push("ninja")
+  if (libtorch === undefined) missing.push("libtorch")
+  const slow = libtorch?.source === "system" && platform === "linux" && hasReferenceBlas(libtorch.libDirs) ? ["blas"] : []
+  return { libtorch, looked, missing, slow }
+}
+
+/**
+ * Debian's libtorch multiplies matrices with whichever libblas.so.3 is installed. The reference one, which a missing Recommends
+ * leaves, is 30 times slower than OpenBLAS.
+ */
+function hasReferenceBlas(libDirs) {
+  return libDirs.some((dir) => {
+    const blas = join(dir, "libblas.so.3")
+    return existsSync(blas) && /\/blas\/libblas/.test(realpathSync(blas))
+  })
+}
+
+/** True where `apt-get install` works without asking: root on Debian, Ubuntu or one of their kin. */
+export function canInstall({ env = process.env, isRoot = process.getuid?.() === 0, osRelease = "/etc/os-release" } = {}) {
+  if (!isRoot || which("apt-get", { env }) === undefined || !existsSync(osRelease)) return false
+  return /^ID(_LIKE)?=.*\b(debian|ubuntu)\b/m.test(readFileSync(osRelease, "utf8"))
+}
+
+/** Debian packages for a list of needs. */
+export function debianPackages(needs) {
+  return [...new Set(needs.flatMap((need) => debian[need]))]
+}
+
+/** "CMake, Ninja and libtorch are missing." */
+export function sentence(missing) {
+  const names = missing.map((need) => titles[need])
+  const list = names.length === 1 ? names[0] : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`
+  return `${list[0].toUpperCase()}${list.slice(1)} ${names.length === 1 ? "is" : "are"} missing.`
+}
+
+/** The commands that install what is missing, for every system, and what else libtorch may come from. */
+export function instructions({ missing, looked = [], env = process.env }) {
+  const brew = missing.filter((need) => need in homebrew).map((need) => homebrew[need])
+  const lines = [
+    "Debian, Ubuntu:",
+    "  sudo apt-get update",
+    `  sudo apt-get install -y --no-install-recommends ${debianPackages(missing).join(" ")}`,
+  ]
+  if (brew.length > 0 || missing.includes("compiler")) lines.push("macOS:")
+  if (missing.includes("compiler")) lines.push("  xcode-select --install")
+  if (brew.length > 0) lines.push(`  brew install ${brew.join(" ")}`)
+  const windows = missing.filter((need) => need in winget).map((need) => `  ${winget[need]}`)
+  if (windows.length > 0) lines.push("Windows (then go on in the x64 Native Tools prompt of Visual Studio):", ...windows)
+  if (missing.includes("libtorch")) {
+    lines.push("libtorch may instead be Python's torch, of any system:")
+    lines.push("  python3 -m pip install torch")
+    lines.push("or a directory of your own, with include/ and lib/ in it:")
+    lines.push(process.platform === "win32" ? "  set LIBTORCH=C:\\path\\to\\libtorch" : "  export LIBTORCH=/path/to/libtorch")
+    if (env.LIBTORCH) lines.push(`LIBTORCH is set, so nothing else was tried. It is wrong or incomplete:`)
+    else lines.push("Looked for libtorch in:")
+    for (const { source, place, problem } of looked) lines.push(`  ${source} (${place}): ${problem}`)
+  }
+  return lines.join("\n")
+}

@@ -1,0 +1,245 @@
+// `npm run setup`: from a clone with Node 20 and npm to a built addon. Installs npm's packages, then, as root on Debian or Ubuntu,
+// the compiler and libtorch, then builds native/. Elsewhere it prints the commands to run, and exits with 2 having changed nothing.
+// Every step compares first (versions and hashes, never times), so a second run takes some milliseconds. Plain JavaScript, Node 20.
+
+import { spawn, spawnSync } from "node:child_process"
+import { createHash } from "node:crypto"
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs"
+import { createRequire } from "node:module"
+import { availableParallelism, totalmem } from "node:os"
+import { dirname, join } from "node:path"
+import { setTimeout as sleep } from "node:timers/promises"
+import { fileURLToPath } from "node:url"
+import { builtLibtorch, libtorchAt, stampFile, which } from "./libtorch.mjs"
+import { canInstall, debianPackages, findNeeds, instructions, sentence } from "./needs.mjs"
+import { findNode, nodeIsTooOld } from "./node.mjs"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const build = join(root, "build")
+const addon = join(build, "native", "pixelwise.node")
+
+/** Exit code when something must be installed by hand first; other failures exit with 1. */
+const needsHelp = 2
+
+/**
+ * Makes this checkout ready to run. Quiet when it already is.
+ * @param {{ lookAgain?: boolean }} [options] lookAgain: search for libtorch even if the one of the last build is still there
+ */
+export async function setup({ lookAgain = false } = {}) {
+  const packages = !packagesAreCurrent()
+  if (!packages && !lookAgain && isBuilt(builtLibtorch(), { sameMachine: true })) return
+  let needs = findNeeds()
+  if (!packages && isBuilt(needs.libtorch)) return stamp(needs.libtorch)
+
+  // Decide first, so that nothing is half-done where something cannot be done.
+  const install = [...needs.missing, ...needs.slow]
+  const byApt = install.length > 0 && canInstall() && !(process.env.LIBTORCH && needs.libtorch === undefined)
+  if (needs.missing.length > 0 && !byApt) giveUp(needs)
+  if (needs.slow.length > 0 && !byApt) {
+    say(`OpenBLAS is missing: matrix products will be about 30 times slower. To install it:\n${instructions({ missing: needs.slow })}`)
+  }
+
+  mkdirSync(build, { recursive: true })
+  await Promise.all([packages && installPackages(), byApt && installDebian(debianPackages(install))])
+  if (byApt) needs = findNeeds()
+  if (needs.missing.length > 0) giveUp(needs)
+  if (findNode() === undefined) fail(nodeIsTooOld, needsHelp)
+  if (!isBuilt(needs.libtorch)) await locked(() => buildAddon(needs.libtorch))
+}
+
+// --- npm's packages --------------------------------------------------------------------------------------------------
+
+/** Whether node_modules holds what package-lock.json says. npm notes what it installed, at its end, in a lock file of its own. */
+function packagesAreCurrent() {
+  const read = (path) => (existsSync(path) ? JSON.parse(readFileSync(path, "utf8")).packages : undefined)
+  const wanted = read(join(root, "package-lock.json"))
+  if (wanted === undefined) return true // installed from the registry: npm has seen to the packages
+  const installed = read(join(root, "node_modules", ".package-lock.json"))
+  if (installed === undefined) return false
+  return Object.entries(wanted).every(([path, { version, optional }]) => {
+    if (path === "") return true
+    const found = installed[path]
+    return found === undefined ? optional === true : found.version === version
+  })
+}
+
+async function installPackages() {
+  const flags = ["--include=dev", "--include=optional", "--no-audit", "--no-fund"] // NODE_ENV=production would leave vitest out
+  await timed("npm packages (npm ci)", async () => {
+    if ((await npm("ci", ...flags)) === 0) return
+    // npm's versions differ in what they call in sync; what `npm install` makes of the lock file is close enough to go on.
+    const outOfSync = readFileSync(logFile("npm"), "utf8").includes("EUSAGE")
+    if (outOfSync) say("`npm ci` finds that package-lock.json does not match package.json; using `npm install` instead.")
+    if (!outOfSync || (await npm("install", "--no-save", ...flags)) !== 0) failWithLog("npm could not install the packages.", "npm")
+  })
+}
+
+function npm(...args) {
+  const self = process.env.npm_execpath // set where npm runs us; `npm` itself is a .cmd file on Windows, which cannot be spawned
+  return self?.endsWith(".js") ? run("npm", process.execPath, [self, ...args]) : run("npm", "npm", args, { shell: process.platform === "win32" })
+}
+
+// --- the machine's packages ------------------------------------------------------------------------------------------
+
+async function installDebian(packages) {
+  await timed(`apt-get install ${packages.join(" ")}`, async () => {
+    const apt = (...args) => run("apt", "apt-get", ["-y", "-o", "DPkg::Lock::Timeout=120", ...args], { env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } })
+    const install = () => apt("install", "--no-install-recommends", ...packages)
+    const lists = "/var/lib/apt/lists"
+    const hasLists = existsSync(lists) && readdirSync(lists).some((name) => name.includes("Packages"))
+    if (hasLists && (await install()) === 0) return
+    // Without package lists, or with old ones that name files which are gone.
+    if ((await apt("update")) !== 0 || (await install()) !== 0) failWithLog("apt-get could not install the packages.", "apt")
+  })
+}
+
+// --- the addon -------------------------------------------------------------------------------------------------------
+
+/** Whether the addon in build/ is what a build against this libtorch would make. */
+function isBuilt(libtorch, { sameMachine = false } = {}) {
+  if (libtorch === undefined || !existsSync(addon) || !existsSync(stampFile)) return false
+  const { inputs, surroundings: then } = JSON.parse(readFileSync(stampFile, "utf8"))
+  if (sameMachine) {
+    // Without starting python3: the same python3 and LIBTORCH as then, and the libtorch found then as it was.
+    if (JSON.stringify(then) !== JSON.stringify(surroundings())) return false
+    if (JSON.stringify({ ...libtorchAt(libtorch.root), source: libtorch.source }) !== JSON.stringify(libtorch)) return false
+  }
+  return JSON.stringify(inputs) === JSON.stringify(buildInputs(libtorch))
+}
+
+const surroundings = () => ({ LIBTORCH: process.env.LIBTORCH ?? null, python: which("python3") ?? which("python") ?? null })
+
+/** What a build depends on; `headers` and `libtorch` decide what CMake finds, `sources` only what Ninja compiles. */
+function buildInputs({ source, ...libtorch }) {
+  const native = join(root, "native")
+  const sources = createHash("sha256")
+  for (const name of readdirSync(native).sort()) sources.update(name).update(readFileSync(join(native, name)))
+  const headers = ["node-api-headers", "node-addon-api"].map((name) => JSON.parse(readFileSync(join(packageDir(name), "package.json"), "utf8")).version)
+  return { found: { libtorch, headers }, sources: sources.digest("hex") }
+}
+
+const packageDir = (name) => dirname(createRequire(import.meta.url).resolve(`${name}/package.json`))
+
+function stamp(libtorch) {
+  const note = { libtorch, surroundings: surroundings(), inputs: buildInputs(libtorch) }
+  writeFileSync(stampFile, `${JSON.stringify(note, null, 2)}\n`)
+}
+
+async function buildAddon(libtorch) {
+  if (isBuilt(libtorch)) return // another process did, while we waited for the lock
+  const inputs = buildInputs(libtorch)
+  const before = existsSync(stampFile) ? JSON.parse(readFileSync(stampFile, "utf8")).inputs.found : undefined
+  if (JSON.stringify(before) !== JSON.stringify(inputs.found)) rmSync(dirname(addon), { recursive: true, force: true }) // CMake would keep the old libraries' paths
+  const [major, minor] = libtorch.version.split(".").map(Number)
+  if (major < 1 || (major === 1 && minor < 13)) say(`libtorch ${libtorch.version} is older than 1.13, the oldest that is tested.`)
+
+  await timed(`native addon for libtorch ${libtorch.version} (${libtorch.source}, ${libtorch.root})`, async () => {
+    const define = (name, ...values) => `-D${name}=${values.join(";")}`
+    const configure = [
+      ...["-S", join(root, "native"), "-B", dirname(addon), "-G", "Ninja"],
+      define("TORCH_INCLUDE_DIRS", ...libtorch.includeDirs),
+      define("TORCH_LIB_DIRS", ...libtorch.libDirs),
+      define("NODE_API_DIR", packageDir("node-api-headers")),
+      define("NODE_ADDON_API_DIR", packageDir("node-addon-api")),
+    ]
+    const jobs = Math.max(1, Math.min(availableParallelism(), Math.floor(totalmem() / 2 ** 31))) // one compiler takes 1 to 2 GiB
+    const compiled =
+      (await run("build", "cmake", configure)) === 0 &&
+      (await run("build", "cmake", ["--build", dirname(addon), "--parallel", String(jobs)], { append: true })) === 0
+    if (!compiled) failWithLog("The native addon could not be built.", "build")
+    const load = "process.dlopen({ exports: {} }, process.argv[1])"
+    const { status, stderr } = spawnSync(findNode(), ["-e", load, addon], { encoding: "utf8" })
+    if (status !== 0) fail(`The native addon was built, but does not load:\n${stderr}`)
+  })
+  stamp(libtorch)
+}
+
+/** Runs `work` while no other process does: two test runs started together would build into the same directory. */
+async function locked(work) {
+  const lock = join(build, "setup.lock")
+  for (let waited = 0; ; waited += 1) {
+    try {
+      writeFileSync(lock, String(process.pid), { flag: "wx" })
+      break
+    } catch (error) {
+      if (error.code !== "EEXIST") throw error
+    }
+    if (!isRunning(lock)) rmSync(lock, { force: true }) // left by a process that was killed
+    else if (waited === 0) say("waiting for another set-up that is building the addon")
+    await sleep(200)
+  }
+  try {
+    await work()
+  } finally {
+    rmSync(lock, { force: true })
+  }
+}
+
+function isRunning(lock) {
+  try {
+    return process.kill(Number(readFileSync(lock, "utf8")), 0)
+  } catch (error) {
+    return error.code !== "ESRCH" // EPERM: running, as another user; ENOENT: just let go
+  }
+}
+
+// --- running and telling ---------------------------------------------------------------------------------------------
+
+const logFile = (name) => join(build, `${name}.log`)
+
+/** Runs a command with its output in a log file. Returns the exit code; -1 when it could not be started. */
+function run(log, command, args, { append = false, ...options } = {}) {
+  const fd = openSync(logFile(log), append ? "a" : "w")
+  return new Promise((resolve) => {
+    const child = spawn(command, args, { cwd: root, ...options, stdio: ["ignore", fd, fd] })
+    child.on("error", () => resolve(-1))
+    child.on("exit", (code) => resolve(code ?? -1))
+  }).finally(() => closeSync(fd))
+}
+
+function say(text) {
+  console.error(`setup: ${text}`)
+}
+
+async function timed(title, work) {
+  say(`${title} ...`)
+  const start = performance.now()
+  await work()
+  say(`${title}: done in ${((performance.now() - start) / 1000).toFixed(1)} s`)
+}
+
+/** A failure that is told to the user in full; any other error is a bug and shows its stack. */
+class SetupError extends Error {
+  exitCode = 1
+}
+
+function fail(message, exitCode = 1) {
+  throw Object.assign(new SetupError(message), { exitCode })
+}
+
+function failWithLog(message, log) {
+  const lines = readFileSync(logFile(log), "utf8").trimEnd().split("\n")
+  const shown = lines.length > 120 ? [...lines.slice(0, 60), "[...]", ...lines.slice(-60)] : lines
+  fail(`${shown.join("\n")}\n\n${message} The output above is also in ${logFile(log)}`)
+}
+
+function giveUp({ missing, looked }) {
+  fail(`${sentence(missing)} Install with the commands for your system, then run \`npm run setup\` again.\n\n${instructions({ missing, looked })}`, needsHelp)
+}
+
+/** `setup()` for programs: on failure tells why and ends this process. */
+export async function setupOrExit(options) {
+  try {
+    await setup(options)
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error
+    console.error(`setup: ${error.message}`)
+    process.exit(error.exitCode)
+  }
+}
+
+if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+  await setupOrExit({ lookAgain: true })
+  const { version, source, root: place } = builtLibtorch()
+  say(`ready: libtorch ${version} (${source}, ${place})`)
+}

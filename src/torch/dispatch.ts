@@ -1,0 +1,114 @@
+// The one way into libtorch: dispatch(operator, arguments). Every operator call of the whole system passes here.
+import { OpError } from "./errors.ts"
+import { Generator } from "./generator.ts"
+import { type NativeOperator, native } from "./native.ts"
+import { Tensor } from "./tensor.ts"
+
+const operators = new Map<string, NativeOperator>()
+
+/** Looks an operator up by its full name, "aten::add.Tensor". @throws OpError when this libtorch has none of that name */
+export function findOperator(fullName: string): NativeOperator {
+  let op = operators.get(fullName)
+  if (!op) {
+    const dot = fullName.indexOf(".", fullName.indexOf("::"))
+    const [name, overload] = dot < 0 ? [fullName, ""] : [fullName.slice(0, dot), fullName.slice(dot + 1)]
+    try {
+      op = native.findOperator(name, overload)
+    } catch (cause) {
+      throw new OpError((cause as Error).message, { cause })
+    }
+    operators.set(fullName, op)
+  }
+  return op
+}
+
+/**
+ * Calls an operator with its arguments in schema order; `undefined` takes the schema's default.
+ * Tensors that come back are fresh handles owned by the current tidy() scope; in-place operators return the very
+ * argument they wrote.
+ * @throws OpError with the operator, its arguments' shapes and dtypes, and libtorch's reason
+ * @throws DisposedError when an argument was disposed
+ */
+export function dispatch(op: NativeOperator, args: readonly unknown[]): unknown {
+  const values: unknown[] = [op.id]
+  for (let k = 0; k < args.length; k++) values.push(toNative(op, k, args[k]))
+  let result: unknown
+  try {
+    result = native.call.apply(native, values as [number])
+  } catch (cause) {
+    throw explain(op, args, cause as Error)
+  }
+  const { returns } = op
+  if (returns.length === 0) return undefined
+  if (returns.length === 1) return fromNative(op, 0, result, args)
+  return returns.map((_, k) => fromNative(op, k, (result as unknown[])[k], args))
+}
+
+/** Any operator that has no typed function: `call("aten::hypot", a, b)`. Arguments in schema order, checked at run time. */
+export function call(fullName: string, ...args: unknown[]): unknown {
+  if (typeof fullName !== "string") throw new OpError(`An operator is named by a string, got ${typeof fullName}.`)
+  return dispatch(findOperator(fullName), args)
+}
+
+// Handles are numbers, and so are scalars: only here is it known which is which.
+function toNative(op: NativeOperator, k: number, value: unknown): unknown {
+  if (value instanceof Tensor) {
+    const type = op.arguments[k]
+    if (type && type.kind !== "Tensor") throw refuse(op, k, `expected ${type.kind}, got a tensor`)
+    return value.handleFor(op.name)
+  }
+  if (value === undefined || value === null) return value
+  const type = op.arguments[k]
+  if (!type) return value // too many arguments: the addon says so
+  if (type.kind === "Tensor") throw refuse(op, k, `expected a tensor, got ${describe(value)}`)
+  if (type.kind === "Generator") {
+    if (!(value instanceof Generator)) throw refuse(op, k, `expected a Generator, got ${describe(value)}`)
+    return value.handle
+  }
+  if (type.kind === "list" && type.element === "Tensor") {
+    if (!Array.isArray(value)) throw refuse(op, k, `expected an array of tensors, got ${describe(value)}`)
+    return value.map((element) => {
+      if (element instanceof Tensor) return element.handleFor(op.name)
+      if (element == null && type.elementOptional) return null
+      throw refuse(op, k, `expected an array of tensors, got one with ${describe(element)}`)
+    })
+  }
+  return value
+}
+
+function fromNative(op: NativeOperator, k: number, value: unknown, args: readonly unknown[]): unknown {
+  // biome-ignore lint/style/noNonNullAssertion: k runs over the returns
+  const { kind, element, writtenArgument } = op.returns[k]!
+  if (writtenArgument >= 0) return args[writtenArgument]
+  if (value === null) return null
+  if (kind === "Tensor") return new Tensor(value as number)
+  if (kind === "list" && element === "Tensor") {
+    return (value as (number | null)[]).map((handle) => (handle === null ? null : new Tensor(handle)))
+  }
+  return value
+}
+
+function refuse(op: NativeOperator, k: number, reason: string): OpError {
+  return new OpError(`${op.name}: argument ${k} (${op.arguments[k]?.name}): ${reason}.`)
+}
+
+function explain(op: NativeOperator, args: readonly unknown[], cause: Error): OpError {
+  const shown = args.flatMap((value, k) => {
+    const name = op.arguments[k]?.name ?? `argument ${k}`
+    return value === undefined ? [] : [`${name}: ${describe(value)}`]
+  })
+  const reason = cause.message.split("\nException raised")[0]?.trim()
+  return new OpError(`${op.name}(${shown.join(", ")}): ${reason}`, { cause })
+}
+
+function describe(value: unknown): string {
+  if (value instanceof Tensor) return value.isDisposed ? "a disposed tensor" : value.signature
+  if (Array.isArray(value)) {
+    const shown = value.slice(0, 8).map(describe)
+    return `[${shown.join(", ")}${value.length > 8 ? `, ... ${value.length} in all` : ""}]`
+  }
+  if (typeof value === "string") return JSON.stringify(value.slice(0, 60))
+  if (typeof value === "object" && value !== null) return "an object"
+  if (typeof value === "function") return "a function"
+  return String(value)
+}

@@ -1,0 +1,13 @@
+// The tensor layer: libtorch from TypeScript.
+export * as aten from "./aten.generated.ts"
+export * from "./create.ts"
+export { call, findOperator } from "./dispatch.ts"
+export type { DType, Layout, MemoryFormat, TensorData } from "./dtype.ts"
+export { isFloating } from "./dtype.ts"
+export * from "./errors.ts"
+export { Generator, manualSeed, rngState, setRngState } from "./generator.ts"
+export * from "./grad-mode.ts"
+export { type Index, type Slice, slice } from "./indexing.ts"
+export * from "./runtime.ts"
+export { type NestedNumbers, type Shape, Tensor, type ToOptions } from "./tensor.ts"
+export { tidy } from "./tidy.ts"

@@ -1,0 +1,123 @@
+// Loads the native addon and gives its functions types. Nothing above src/torch imports this file.
+import { createRequire } from "node:module"
+import { availableParallelism } from "node:os"
+import { fileURLToPath } from "node:url"
+import type { DType } from "./dtype.ts"
+
+export type Kind =
+  | "Tensor"
+  | "int"
+  | "float"
+  | "bool"
+  | "Scalar"
+  | "str"
+  | "ScalarType"
+  | "Layout"
+  | "MemoryFormat"
+  | "Device"
+  | "Generator"
+  | "list"
+  | "unsupported"
+
+export interface NativeType {
+  readonly kind: Kind
+  readonly optional: boolean
+  /** For lists: what they hold, and the length that one number stands for (`int[2]`), or 0. */
+  readonly element?: Kind
+  readonly elementOptional?: boolean
+  readonly fixedSize?: number
+}
+
+export interface NativeArgument extends NativeType {
+  readonly name: string
+  readonly keywordOnly: boolean
+  /** libtorch's spelling of the default value; absent when the argument is required. */
+  readonly default?: string
+}
+
+export interface NativeReturn extends NativeType {
+  readonly name: string
+  /** Index of the argument that is written and returned (`add_`), or -1. */
+  readonly writtenArgument: number
+}
+
+export interface NativeOperator {
+  readonly id: number
+  readonly name: string
+  readonly schema: string
+  readonly arguments: readonly NativeArgument[]
+  readonly returns: readonly NativeReturn[]
+}
+
+export interface MemoryStats {
+  /** Bytes held by tensors now. */
+  readonly liveBytes: number
+  /** Bytes freed by tensors and kept for the next ones. */
+  readonly cachedBytes: number
+  /** Highest `liveBytes` since the last reset. */
+  readonly peakBytes: number
+  /** An allocation that would pass this is refused: the machine's (or container's) memory. */
+  readonly limitBytes: number
+}
+
+type Bytes = NodeJS.TypedArray
+/** The number of a slot in the addon's table of tensors. */
+type Handle = number
+
+export interface Native {
+  operatorNames(): string[]
+  findOperator(name: string, overload: string): NativeOperator
+  call(id: number, ...values: unknown[]): unknown
+  release(tensor: Handle): boolean
+  liveTensors(): number
+  shape(tensor: Handle): number[]
+  strides(tensor: Handle): number[]
+  dtype(tensor: Handle): DType
+  device(tensor: Handle): string
+  requiresGrad(tensor: Handle): boolean
+  isLeaf(tensor: Handle): boolean
+  gradient(tensor: Handle): Handle | null
+  setGradient(tensor: Handle, gradient: Handle | null): void
+  fromData(data: Bytes, shape: readonly number[], dtype: DType): Handle
+  read(tensor: Handle, into: Bytes): void
+  backward(outputs: Handle[], gradients: (Handle | null)[], retainGraph: boolean, createGraph: boolean): void
+  gradients(
+    outputs: Handle[],
+    inputs: Handle[],
+    gradients: (Handle | null)[],
+    retainGraph: boolean,
+    createGraph: boolean,
+  ): (Handle | null)[]
+  gradEnabled(): boolean
+  setGradEnabled(enabled: boolean): void
+  createGenerator(seed: number): number
+  releaseGenerator(generator: number): boolean
+  manualSeed(seed: number): void
+  rngState(): Handle
+  setRngState(state: Handle): void
+  threads(): number
+  setThreads(count: number): void
+  memory(): MemoryStats
+  resetPeakMemory(): void
+  releaseCachedMemory(): void
+  buildInfo(): { libtorch: string; config: string; parallel: string; cudaDevices: number }
+}
+
+/** Where set-up builds the addon: from src/torch and from dist/torch alike. */
+export const addonPath = fileURLToPath(new URL("../../build/native/pixelwise.node", import.meta.url))
+
+function load(): Native {
+  let addon: Native
+  try {
+    addon = createRequire(import.meta.url)(addonPath) as Native
+  } catch (cause) {
+    throw new Error(`The native addon ${addonPath} cannot be loaded. Run "npm run setup" in pixelwise's folder.`, {
+      cause,
+    })
+  }
+  // Debian's libtorch starts with one thread. A user's own OMP_NUM_THREADS stands.
+  if (!process.env.OMP_NUM_THREADS) addon.setThreads(availableParallelism())
+  return addon
+}
+
+export const native = load()
