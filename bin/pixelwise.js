@@ -4,7 +4,7 @@
 
 import { existsSync } from "node:fs"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import { atLeast, findNode, nodeIsTooOld, runAndExit } from "../scripts/node.mjs"
+import { findNode, nodeIsTooOld, runAndExit } from "../scripts/node.mjs"
 
 const inRoot = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 const source = inRoot("src/cli/main.ts")
@@ -25,7 +25,5 @@ if (!existsSync(inRoot("build/native/pixelwise.node"))) {
   console.error(`pixelwise: the native addon is not built, so nothing that computes will work. Run: ${setup}`)
 }
 
-// A process of its own costs 40 ms, so only where it is needed: before 24.12, Node calls TypeScript experimental on every start.
-const quiet = !isCheckout || atLeast(process.versions.node, "24.12.0")
-if (node === process.execPath && quiet) await import(pathToFileURL(main).href)
+if (node === process.execPath) await import(pathToFileURL(main).href)
 else runAndExit(node, [main, ...process.argv.slice(2)])

@@ -100,10 +100,15 @@ struct Bytes {
   size_t length;
 };
 
+// The plain C function, because Napi::TypedArray refuses a view of a SharedArrayBuffer. A detached buffer has length 0.
 Bytes bytes_at(const Info& info, size_t k) {
   if (!info[k].IsTypedArray()) throw std::invalid_argument("argument " + std::to_string(k) + " must be a typed array");
-  const auto view = info[k].As<Napi::TypedArray>();
-  return {static_cast<char*>(view.ArrayBuffer().Data()) + view.ByteOffset(), view.ByteLength()};
+  napi_typedarray_type type;
+  size_t elements = 0;
+  void* data = nullptr;
+  if (napi_get_typedarray_info(info.Env(), info[k], &type, &elements, &data, nullptr, nullptr) != napi_ok)
+    throw std::invalid_argument("argument " + std::to_string(k) + " is a typed array that cannot be read");
+  return {static_cast<char*>(data), elements * info[k].As<Napi::TypedArray>().ElementSize()};
 }
 
 std::vector<int64_t> shape_at(const Info& info, size_t k) {

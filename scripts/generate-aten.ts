@@ -1,7 +1,13 @@
 // Writes src/torch/aten.generated.ts: typed functions for the operators of scripts/aten-ops.txt, from the schemas that
 // libtorch itself registers. `npm run generate`; with --check only says whether the file is current (CI does this).
 import { readFileSync, writeFileSync } from "node:fs"
-import { type NativeArgument, type NativeOperator, type NativeReturn, type NativeType, native } from "../src/torch/native.ts"
+import {
+  type NativeArgument,
+  type NativeOperator,
+  type NativeReturn,
+  type NativeType,
+  native,
+} from "../src/torch/native.ts"
 
 const target = new URL("../src/torch/aten.generated.ts", import.meta.url)
 const names = readFileSync(new URL("aten-ops.txt", import.meta.url), "utf8")
@@ -34,7 +40,9 @@ function typeOf(type: NativeType): string {
 }
 
 function returnTypeOf(returns: readonly NativeReturn[]): string {
-  const types = returns.map((value) => (value.kind === "list" && value.element === "Tensor" ? "Tensor[]" : typeOf(value)))
+  const types = returns.map((value) =>
+    value.kind === "list" && value.element === "Tensor" ? "Tensor[]" : typeOf(value),
+  )
   if (types.length === 0) return "void"
   if (types.length === 1) return types[0] as string
   return `[${types.map((type, k) => `${camelCase(returns[k]?.name || `result${k}`)}: ${type}`).join(", ")}]`
@@ -51,10 +59,14 @@ function functionFor(op: NativeOperator): string {
   const optionsRequired = options.some((argument) => argument.default === undefined)
   const parameters = required.map((argument) => `${parameter(argument.name)}: ${typeOf(argument)}`)
   if (options.length > 0) {
-    const fields = options.map((argument) => `${camelCase(argument.name)}${argument.default === undefined ? "" : "?"}: ${typeOf(argument)}`)
+    const fields = options.map(
+      (argument) => `${camelCase(argument.name)}${argument.default === undefined ? "" : "?"}: ${typeOf(argument)}`,
+    )
     parameters.push(`options: { ${fields.join("; ")} }${optionsRequired ? "" : " = {}"}`)
   }
-  const values = op.arguments.map((argument) => (isRequired(argument) ? parameter(argument.name) : `options.${camelCase(argument.name)}`))
+  const values = op.arguments.map((argument) =>
+    isRequired(argument) ? parameter(argument.name) : `options.${camelCase(argument.name)}`,
+  )
   const name = op.name.replace("aten::", "").replaceAll(".", "_")
   return [
     `/** ${op.schema} */`,

@@ -48,5 +48,5 @@ export function builtLibtorch(): Libtorch | undefined
 /** Full path of a program on the PATH, or undefined. */
 export function which(name: string, options?: FindOptions): string | undefined
 
-/** Set-up's note of what the addon was built from. */
-export const stampFile: string
+/** The `problem` of a LIBTORCH that nobody asked for. */
+export const notSet: string

@@ -16,16 +16,24 @@ const systemPrefixes = {
   darwin: ["/opt/homebrew", "/usr/local"],
 }
 
+/** The `problem` of a LIBTORCH that nobody asked for. */
+export const notSet = "not set"
+
 /** Where set-up notes what the addon was built from; see setup.mjs. */
 export const stampFile = fileURLToPath(new URL("../build/native/setup.json", import.meta.url))
 
-/** The libtorch that the addon in build/ was built against, or undefined before set-up. */
-export function builtLibtorch() {
+/** Set-up's note, or undefined before set-up. */
+export function readStamp() {
   try {
-    return JSON.parse(readFileSync(stampFile, "utf8")).libtorch
+    return JSON.parse(readFileSync(stampFile, "utf8"))
   } catch {
     return undefined
   }
+}
+
+/** The libtorch that the addon in build/ was built against, or undefined before set-up. */
+export function builtLibtorch() {
+  return readStamp()?.libtorch
 }
 
 /** Full path of a program on the PATH, or undefined. */
@@ -41,7 +49,11 @@ export function which(name, { env = process.env, platform = process.platform } =
 }
 
 /** Looks in all three places, in order; types and details are in libtorch.d.mts. */
-export function findLibtorch({ env = process.env, platform = process.platform, prefixes = systemPrefixes[platform] } = {}) {
+export function findLibtorch({
+  env = process.env,
+  platform = process.platform,
+  prefixes = systemPrefixes[platform],
+} = {}) {
   const looked = []
   const look = (source, place, root) => {
     const result = root === undefined ? "no torch there" : libtorchAt(root, platform)
@@ -52,7 +64,7 @@ export function findLibtorch({ env = process.env, platform = process.platform, p
 
   // A LIBTORCH that does not hold is an error: another libtorch than the one asked for would be a surprise.
   if (env.LIBTORCH) return look("LIBTORCH", env.LIBTORCH, resolve(env.LIBTORCH)) ?? { found: undefined, looked }
-  looked.push({ source: "LIBTORCH", place: "the environment", problem: "not set" })
+  looked.push({ source: "LIBTORCH", place: "the environment", problem: notSet })
 
   const python = which(platform === "win32" ? "python" : "python3", { env, platform })
   if (python === undefined) looked.push({ source: "python", place: "the PATH", problem: "no python3" })
@@ -79,7 +91,8 @@ export function libtorchAt(root, platform = process.platform) {
   const version = readVersion(root, includeDirs)
   if (version === undefined) return "no include/torch/csrc/api/include/torch/version.h"
 
-  const file = { win32: (name) => `${name}.lib`, darwin: (name) => `lib${name}.dylib` }[platform] ?? ((name) => `lib${name}.so`)
+  const file =
+    { win32: (name) => `${name}.lib`, darwin: (name) => `lib${name}.dylib` }[platform] ?? ((name) => `lib${name}.so`)
   const has = (dir, name) => existsSync(join(dir, file(name)))
   const libDirs = [join(root, "lib"), join(root, "lib", triplet)].filter((dir) => has(dir, "torch_cpu"))
   if (libDirs.length === 0) return `no lib/${file("torch_cpu")}`
@@ -89,11 +102,12 @@ export function libtorchAt(root, platform = process.platform) {
 /** "2.13.0+cpu" from the file that a download or pip's package carries, else "1.13.0" from the headers. */
 function readVersion(root, includeDirs) {
   const read = (path) => (existsSync(path) ? readFileSync(path, "utf8") : "")
-  const named = read(join(root, "build-version")).trim() || /__version__ = '(.*)'/.exec(read(join(root, "version.py")))?.[1]
+  const named =
+    read(join(root, "build-version")).trim() || /__version__ = '(.*)'/.exec(read(join(root, "version.py")))?.[1]
   if (named) return named
   for (const dir of includeDirs) {
     for (const header of ["torch/headeronly/version.h", "torch/version.h"]) {
-      const match = /TORCH_VERSION_MAJOR (\d+)[^]*TORCH_VERSION_MINOR (\d+)[^]*TORCH_VERSION_PATCH (\d+)/.exec(read(join(dir, header)))
+      const match = /VERSION_MAJOR (\d+).*VERSION_MINOR (\d+).*VERSION_PATCH (\d+)/s.exec(read(join(dir, header)))
       if (match) return match.slice(1).join(".")
     }
   }

@@ -21,12 +21,8 @@ export function canInstall(options?: { env?: NodeJS.ProcessEnv; isRoot?: boolean
 /** Debian packages for a list of needs. */
 export function debianPackages(needs: readonly Need[]): string[]
 
-/** "CMake and Ninja are missing." */
-export function sentence(missing: readonly Need[]): string
+/** "CMake and Ninja are missing."; where LIBTORCH is what is wrong, that first. */
+export function sentence(missing: readonly Need[], looked?: readonly LookedAt[]): string
 
 /** The commands that install what is missing, for Debian and Ubuntu, macOS and Windows, and what else libtorch may come from. */
-export function instructions(options: {
-  missing: readonly Need[]
-  looked?: readonly LookedAt[]
-  env?: NodeJS.ProcessEnv
-}): string
+export function instructions(options: { missing: readonly Need[]; looked?: readonly LookedAt[] }): string

@@ -3,7 +3,7 @@
 
 import { existsSync, readFileSync, realpathSync } from "node:fs"
 import { join } from "node:path"
-import { findLibtorch, which } from "./libtorch.mjs"
+import { findLibtorch, notSet, which } from "./libtorch.mjs"
 
 /** Debian's and Ubuntu's packages for each need. libgloo-dev: what libtorch's process groups are built with. */
 const debian = {
@@ -37,7 +37,8 @@ export function findNeeds({ env = process.env, platform = process.platform, pref
   if (!has("cmake")) missing.push("cmake")
   if (!has("ninja")) missing.push("ninja")
   if (libtorch === undefined) missing.push("libtorch")
-  const slow = libtorch?.source === "system" && platform === "linux" && hasReferenceBlas(libtorch.libDirs) ? ["blas"] : []
+  const slow =
+    libtorch?.source === "system" && platform === "linux" && hasReferenceBlas(libtorch.libDirs) ? ["blas"] : []
   return { libtorch, looked, missing, slow }
 }
 
@@ -53,7 +54,11 @@ function hasReferenceBlas(libDirs) {
 }
 
 /** True where `apt-get install` works without asking: root on Debian, Ubuntu or one of their kin. */
-export function canInstall({ env = process.env, isRoot = process.getuid?.() === 0, osRelease = "/etc/os-release" } = {}) {
+export function canInstall({
+  env = process.env,
+  isRoot = process.getuid?.() === 0,
+  osRelease = "/etc/os-release",
+} = {}) {
   if (!isRoot || which("apt-get", { env }) === undefined || !existsSync(osRelease)) return false
   return /^ID(_LIKE)?=.*\b(debian|ubuntu)\b/m.test(readFileSync(osRelease, "utf8"))
 }
@@ -63,16 +68,21 @@ export function debianPackages(needs) {
   return [...new Set(needs.flatMap((need) => debian[need]))]
 }
 
-/** "CMake, Ninja and libtorch are missing." */
-export function sentence(missing) {
+/** "CMake, Ninja and libtorch are missing."; where LIBTORCH is what is wrong, that first. */
+export function sentence(missing, looked = []) {
   const names = missing.map((need) => titles[need])
   const list = names.length === 1 ? names[0] : `${names.slice(0, -1).join(", ")} and ${names.at(-1)}`
-  return `${list[0].toUpperCase()}${list.slice(1)} ${names.length === 1 ? "is" : "are"} missing.`
+  const wrong = looked.find(({ source, problem }) => source === "LIBTORCH" && problem !== notSet)
+  const first = wrong
+    ? `LIBTORCH=${wrong.place} is not a libtorch: ${wrong.problem}. Correct it, or unset it to have others tried.\n`
+    : ""
+  return `${first}${list[0].toUpperCase()}${list.slice(1)} ${names.length === 1 ? "is" : "are"} missing.`
 }
 
 /** The commands that install what is missing, for every system, and what else libtorch may come from. */
-export function instructions({ missing, looked = [], env = process.env }) {
+export function instructions({ missing, looked = [] }) {
   const brew = missing.filter((need) => need in homebrew).map((need) => homebrew[need])
+  const windows = missing.filter((need) => need in winget).map((need) => winget[need])
   const lines = [
     "Debian, Ubuntu:",
     "  sudo apt-get update",
@@ -81,16 +91,17 @@ export function instructions({ missing, looked = [], env = process.env }) {
   if (brew.length > 0 || missing.includes("compiler")) lines.push("macOS:")
   if (missing.includes("compiler")) lines.push("  xcode-select --install")
   if (brew.length > 0) lines.push(`  brew install ${brew.join(" ")}`)
-  const windows = missing.filter((need) => need in winget).map((need) => `  ${winget[need]}`)
-  if (windows.length > 0) lines.push("Windows (then go on in the x64 Native Tools prompt of Visual Studio):", ...windows)
+  if (windows.length > 0) lines.push("Windows (set-up itself in Visual Studio's x64 Native Tools prompt):")
+  lines.push(...windows.map((command) => `  ${command}`))
   if (missing.includes("libtorch")) {
-    lines.push("libtorch may instead be Python's torch, of any system:")
-    lines.push("  python3 -m pip install torch")
-    lines.push("or a directory of your own, with include/ and lib/ in it:")
-    lines.push(process.platform === "win32" ? "  set LIBTORCH=C:\\path\\to\\libtorch" : "  export LIBTORCH=/path/to/libtorch")
-    if (env.LIBTORCH) lines.push(`LIBTORCH is set, so nothing else was tried. It is wrong or incomplete:`)
-    else lines.push("Looked for libtorch in:")
-    for (const { source, place, problem } of looked) lines.push(`  ${source} (${place}): ${problem}`)
+    lines.push(
+      "Instead of installing libtorch, use the torch of Python:",
+      "  python3 -m pip install torch",
+      "or a directory with libtorch's include/ and lib/:",
+      "  LIBTORCH=/path/to/libtorch npm run setup",
+      "Looked for libtorch in:",
+      ...looked.map(({ source, place, problem }) => `  ${source} (${place}): ${problem}`),
+    )
   }
   return lines.join("\n")
 }

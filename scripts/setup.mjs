@@ -4,13 +4,24 @@
 
 import { spawn, spawnSync } from "node:child_process"
 import { createHash } from "node:crypto"
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs"
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs"
 import { createRequire } from "node:module"
 import { availableParallelism, totalmem } from "node:os"
 import { dirname, join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
-import { builtLibtorch, libtorchAt, stampFile, which } from "./libtorch.mjs"
+import { isDeepStrictEqual } from "node:util"
+import { libtorchAt, readStamp, stampFile, which } from "./libtorch.mjs"
 import { canInstall, debianPackages, findNeeds, instructions, sentence } from "./needs.mjs"
 import { findNode, nodeIsTooOld } from "./node.mjs"
 
@@ -26,25 +37,28 @@ const needsHelp = 2
  * @param {{ lookAgain?: boolean }} [options] lookAgain: search for libtorch even if the one of the last build is still there
  */
 export async function setup({ lookAgain = false } = {}) {
-  const packages = !packagesAreCurrent()
-  if (!packages && !lookAgain && isBuilt(builtLibtorch(), { sameMachine: true })) return
+  const current = packagesAreCurrent()
+  if (current && !lookAgain && machineIsAsBefore() && isBuilt(readStamp().libtorch)) return
   let needs = findNeeds()
-  if (!packages && isBuilt(needs.libtorch)) return stamp(needs.libtorch)
+  if (current && needs.slow.length === 0 && isBuilt(needs.libtorch)) return stamp(needs.libtorch)
 
   // Decide first, so that nothing is half-done where something cannot be done.
   const install = [...needs.missing, ...needs.slow]
   const byApt = install.length > 0 && canInstall() && !(process.env.LIBTORCH && needs.libtorch === undefined)
   if (needs.missing.length > 0 && !byApt) giveUp(needs)
   if (needs.slow.length > 0 && !byApt) {
-    say(`OpenBLAS is missing: matrix products will be about 30 times slower. To install it:\n${instructions({ missing: needs.slow })}`)
+    say(
+      `OpenBLAS is missing: matrix products will be about 30 times slower. To install it:\n${instructions({ missing: needs.slow })}`,
+    )
   }
 
   mkdirSync(build, { recursive: true })
-  await Promise.all([packages && installPackages(), byApt && installDebian(debianPackages(install))])
+  const work = [!current && installPackages(), byApt && installDebian(debianPackages(install))]
+  for (const { reason } of await Promise.allSettled(work)) if (reason) throw reason
   if (byApt) needs = findNeeds()
   if (needs.missing.length > 0) giveUp(needs)
   if (findNode() === undefined) fail(nodeIsTooOld, needsHelp)
-  if (!isBuilt(needs.libtorch)) await locked(() => buildAddon(needs.libtorch))
+  await locked(() => isBuilt(needs.libtorch) || buildAddon(needs.libtorch))
 }
 
 // --- npm's packages --------------------------------------------------------------------------------------------------
@@ -69,69 +83,85 @@ async function installPackages() {
     if ((await npm("ci", ...flags)) === 0) return
     // npm's versions differ in what they call in sync; what `npm install` makes of the lock file is close enough to go on.
     const outOfSync = readFileSync(logFile("npm"), "utf8").includes("EUSAGE")
-    if (outOfSync) say("`npm ci` finds that package-lock.json does not match package.json; using `npm install` instead.")
-    if (!outOfSync || (await npm("install", "--no-save", ...flags)) !== 0) failWithLog("npm could not install the packages.", "npm")
+    if (outOfSync)
+      say("`npm ci` finds that package-lock.json does not match package.json; using `npm install` instead.")
+    if (!outOfSync || (await npm("install", "--no-save", ...flags)) !== 0)
+      failWithLog("npm could not install the packages.", "npm")
   })
 }
 
 function npm(...args) {
   const self = process.env.npm_execpath // set where npm runs us; `npm` itself is a .cmd file on Windows, which cannot be spawned
-  return self?.endsWith(".js") ? run("npm", process.execPath, [self, ...args]) : run("npm", "npm", args, { shell: process.platform === "win32" })
+  return self?.endsWith(".js")
+    ? run("npm", process.execPath, [self, ...args])
+    : run("npm", "npm", args, { shell: process.platform === "win32" })
 }
 
 // --- the machine's packages ------------------------------------------------------------------------------------------
 
 async function installDebian(packages) {
+  rmSync(logFile("apt"), { force: true })
   await timed(`apt-get install ${packages.join(" ")}`, async () => {
-    const apt = (...args) => run("apt", "apt-get", ["-y", "-o", "DPkg::Lock::Timeout=120", ...args], { env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } })
+    const options = { append: true, env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } }
+    const apt = (...args) => run("apt", "apt-get", ["-y", "-o", "DPkg::Lock::Timeout=120", ...args], options)
     const install = () => apt("install", "--no-install-recommends", ...packages)
     const lists = "/var/lib/apt/lists"
     const hasLists = existsSync(lists) && readdirSync(lists).some((name) => name.includes("Packages"))
     if (hasLists && (await install()) === 0) return
-    // Without package lists, or with old ones that name files which are gone.
-    if ((await apt("update")) !== 0 || (await install()) !== 0) failWithLog("apt-get could not install the packages.", "apt")
+    await apt("update") // there are no package lists, or old ones, that name files which are gone
+    if ((await install()) === 0) return
+    failWithLog("apt-get failed. libtorch may also come from `python3 -m pip install torch` or LIBTORCH=/path.", "apt")
   })
 }
 
 // --- the addon -------------------------------------------------------------------------------------------------------
 
 /** Whether the addon in build/ is what a build against this libtorch would make. */
-function isBuilt(libtorch, { sameMachine = false } = {}) {
-  if (libtorch === undefined || !existsSync(addon) || !existsSync(stampFile)) return false
-  const { inputs, surroundings: then } = JSON.parse(readFileSync(stampFile, "utf8"))
-  if (sameMachine) {
-    // Without starting python3: the same python3 and LIBTORCH as then, and the libtorch found then as it was.
-    if (JSON.stringify(then) !== JSON.stringify(surroundings())) return false
-    if (JSON.stringify({ ...libtorchAt(libtorch.root), source: libtorch.source }) !== JSON.stringify(libtorch)) return false
-  }
-  return JSON.stringify(inputs) === JSON.stringify(buildInputs(libtorch))
+function isBuilt(libtorch) {
+  return libtorch !== undefined && existsSync(addon) && isDeepStrictEqual(readStamp()?.inputs, buildInputs(libtorch))
 }
 
-const surroundings = () => ({ LIBTORCH: process.env.LIBTORCH ?? null, python: which("python3") ?? which("python") ?? null })
+/** Whether a search would find the libtorch of the last build again. Starting python3 to be sure takes longer than all the rest. */
+function machineIsAsBefore() {
+  const before = readStamp()
+  if (before === undefined || !isDeepStrictEqual(before.surroundings, surroundings())) return false
+  const { source, ...libtorch } = before.libtorch
+  return isDeepStrictEqual(libtorchAt(libtorch.root), libtorch)
+}
 
-/** What a build depends on; `headers` and `libtorch` decide what CMake finds, `sources` only what Ninja compiles. */
+const surroundings = () => ({
+  LIBTORCH: process.env.LIBTORCH ?? null,
+  python: which("python3") ?? which("python") ?? null,
+})
+
+/** What a build depends on: `found` decides what CMake sets up, `sources` what Ninja compiles. */
 function buildInputs({ source, ...libtorch }) {
   const native = join(root, "native")
   const sources = createHash("sha256")
-  for (const name of readdirSync(native).sort()) sources.update(name).update(readFileSync(join(native, name)))
-  const headers = ["node-api-headers", "node-addon-api"].map((name) => JSON.parse(readFileSync(join(packageDir(name), "package.json"), "utf8")).version)
+  const files = readdirSync(native, { withFileTypes: true }).filter((entry) => entry.isFile())
+  for (const { name } of files.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    sources.update(name).update(readFileSync(join(native, name)))
+  }
+  const headers = ["node-api-headers", "node-addon-api"].map(
+    (name) => JSON.parse(readFileSync(join(packageDir(name), "package.json"), "utf8")).version,
+  )
   return { found: { libtorch, headers }, sources: sources.digest("hex") }
 }
 
 const packageDir = (name) => dirname(createRequire(import.meta.url).resolve(`${name}/package.json`))
 
-function stamp(libtorch) {
-  const note = { libtorch, surroundings: surroundings(), inputs: buildInputs(libtorch) }
+function stamp(libtorch, inputs = buildInputs(libtorch)) {
+  const note = { libtorch, surroundings: surroundings(), inputs }
   writeFileSync(stampFile, `${JSON.stringify(note, null, 2)}\n`)
 }
 
 async function buildAddon(libtorch) {
-  if (isBuilt(libtorch)) return // another process did, while we waited for the lock
-  const inputs = buildInputs(libtorch)
-  const before = existsSync(stampFile) ? JSON.parse(readFileSync(stampFile, "utf8")).inputs.found : undefined
-  if (JSON.stringify(before) !== JSON.stringify(inputs.found)) rmSync(dirname(addon), { recursive: true, force: true }) // CMake would keep the old libraries' paths
+  const inputs = buildInputs(libtorch) // before the build: sources that change while it runs are built next time
+  if (!isDeepStrictEqual(readStamp()?.inputs.found, inputs.found))
+    rmSync(dirname(addon), { recursive: true, force: true }) // CMake keeps old paths
   const [major, minor] = libtorch.version.split(".").map(Number)
-  if (major < 1 || (major === 1 && minor < 13)) say(`libtorch ${libtorch.version} is older than 1.13, the oldest that is tested.`)
+  if (major < 1 || (major === 1 && minor < 13))
+    say(`libtorch ${libtorch.version} is older than 1.13, the oldest that is tested.`)
 
   await timed(`native addon for libtorch ${libtorch.version} (${libtorch.source}, ${libtorch.root})`, async () => {
     const define = (name, ...values) => `-D${name}=${values.join(";")}`
@@ -151,7 +181,7 @@ async function buildAddon(libtorch) {
     const { status, stderr } = spawnSync(findNode(), ["-e", load, addon], { encoding: "utf8" })
     if (status !== 0) fail(`The native addon was built, but does not load:\n${stderr}`)
   })
-  stamp(libtorch)
+  stamp(libtorch, inputs)
 }
 
 /** Runs `work` while no other process does: two test runs started together would build into the same directory. */
@@ -164,7 +194,8 @@ async function locked(work) {
     } catch (error) {
       if (error.code !== "EEXIST") throw error
     }
-    if (!isRunning(lock)) rmSync(lock, { force: true }) // left by a process that was killed
+    if (!isRunning(lock))
+      rmSync(lock, { force: true }) // left by a process that was killed
     else if (waited === 0) say("waiting for another set-up that is building the addon")
     await sleep(200)
   }
@@ -224,7 +255,10 @@ function failWithLog(message, log) {
 }
 
 function giveUp({ missing, looked }) {
-  fail(`${sentence(missing)} Install with the commands for your system, then run \`npm run setup\` again.\n\n${instructions({ missing, looked })}`, needsHelp)
+  fail(
+    `${sentence(missing, looked)} Install with the commands for your system, then run \`npm run setup\` again.\n\n${instructions({ missing, looked })}`,
+    needsHelp,
+  )
 }
 
 /** `setup()` for programs: on failure tells why and ends this process. */
@@ -238,8 +272,8 @@ export async function setupOrExit(options) {
   }
 }
 
-if (process.argv[1] && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
+if (existsSync(process.argv[1] ?? "") && realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) {
   await setupOrExit({ lookAgain: true })
-  const { version, source, root: place } = builtLibtorch()
+  const { version, source, root: place } = readStamp().libtorch
   say(`ready: libtorch ${version} (${source}, ${place})`)
 }

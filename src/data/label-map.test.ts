@@ -160,6 +160,19 @@ describe("selectClasses", () => {
     expect(names(labelMap)).toEqual(["background", "dog"])
     expect(table(lookup)).toEqual([0, 0, 1, 0, 0, u, 255])
   })
+  test("a background of another spelling, or merged, is found", () => {
+    const source = parseLabelMap(["Background", "cat", "sky"], "x")
+    expect(names(selectClasses(source, { classes: ["cat"], others: "background" }).labelMap)).toEqual([
+      "Background",
+      "cat",
+    ])
+    const merged = selectClasses(source, {
+      classes: ["cat"],
+      others: "background",
+      merge: { rest: ["Background", "sky"] },
+    })
+    expect(names(merged.labelMap)).toEqual(["rest", "cat"])
+  })
   test("merged classes take the place and colour of the first", () => {
     const { labelMap, lookup } = selectClasses(pets, { merge: { animal: ["dog", "cat", "horse"] } })
     expect(names(labelMap)).toEqual(["background", "animal", "sofa"])
@@ -189,6 +202,11 @@ describe("selectClasses", () => {
       'classes: "cat" was merged into "pet"; name that one.',
     ],
     ["empty merge", { merge: { pet: [] } }, 'merge: "pet" unites no classes'],
+    [
+      "merge to void",
+      { merge: { void: ["cat"] } },
+      'merge: "void" is the name of ignored pixels. Leave cat out of classes instead.',
+    ],
     ["empty list", { classes: [] }, "classes: the list is empty"],
     ["idle others", { others: "background" }, 'others: "background" has nothing to act on'],
   ])("refuses: %s", (_, selection, message) => {

@@ -161,6 +161,11 @@ export function selectClasses(source: LabelMap, { classes, others, merge = {} }:
   const newName = new Map<LabelClass, string>()
   for (const [name, members] of Object.entries(merge)) {
     if (members.length === 0) throw new UserError(`merge: "${name}" unites no classes; name at least one.`)
+    if (name === source.ignore.name) {
+      throw new UserError(
+        `merge: "${name}" is the name of ignored pixels. Leave ${members.join(", ")} out of classes instead.`,
+      )
+    }
     for (const member of new Set([...(known.includes(name) ? [name] : []), ...members])) {
       const entry = find(member, "merge")
       const earlier = newName.get(entry)
@@ -175,13 +180,19 @@ export function selectClasses(source: LabelMap, { classes, others, merge = {} }:
     groups.set(name, [...(groups.get(name) ?? []), entry])
   }
 
+  const nameOfBackground = () => {
+    const entry = source.classes.find(({ index }) => index === source.background) ?? find("background", "others")
+    return newName.get(entry) ?? entry.name
+  }
+
   const names = [...(classes ?? groups.keys())]
   if (others !== undefined && classes === undefined) {
     throw new UserError(
       `others: "${others}" has nothing to act on, because classes is not given. Name the classes to keep.`,
     )
   }
-  if (others === "background" && !names.includes("background")) names.unshift("background")
+  const rest = others === "background" ? nameOfBackground() : undefined
+  if (rest !== undefined && !names.includes(rest)) names.unshift(rest)
   if (names.length === 0) throw new UserError("classes: the list is empty; name at least one class.")
   for (const [position, name] of names.entries()) {
     if (names.indexOf(name) < position) throw new UserError(`classes: "${name}" stands there twice.`)
@@ -190,11 +201,10 @@ export function selectClasses(source: LabelMap, { classes, others, merge = {} }:
     throw new UserError(`classes: "${name}" was merged into "${merged}"; name that one.`)
   }
 
-  const rest = others === "background" ? names.indexOf("background") : ignoreIndex
   const lookup = new Uint8Array(256).fill(unknownLabel)
   for (const [name, members] of groups) {
-    const position = names.indexOf(name)
-    for (const { index } of members) lookup[index] = position < 0 ? rest : position
+    const position = names.includes(name) ? names.indexOf(name) : rest === undefined ? ignoreIndex : names.indexOf(rest)
+    for (const { index } of members) lookup[index] = position
   }
   lookup[source.ignore.index] = ignoreIndex
   const kept = names.map((name, index) => ({ index, name, color: groups.get(name)![0]!.color }))

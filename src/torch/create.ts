@@ -18,18 +18,24 @@ interface FactoryOptions {
  * @param values nested arrays of equal lengths, or one number
  * @throws ShapeError when nested arrays have different lengths
  */
-export function tensor(values: NestedNumbers, { dtype = "float32", device, requiresGrad }: FactoryOptions = {}): Tensor {
+export function tensor(
+  values: NestedNumbers,
+  { dtype = "float32", device, requiresGrad }: FactoryOptions = {},
+): Tensor {
   const shape: number[] = []
   for (let level: NestedNumbers | undefined = values; Array.isArray(level); level = level[0]) shape.push(level.length)
   const flat: number[] = []
   const visit = (value: NestedNumbers, dim: number): void => {
     if (!Array.isArray(value)) {
-      if (dim !== shape.length) throw new ShapeError(`tensor(): a number stands at depth ${dim}, expected depth ${shape.length}.`)
-      if (typeof value !== "number") throw new TypeError(`tensor(): expected numbers, got ${value === null ? "null" : typeof value}.`)
+      if (dim !== shape.length)
+        throw new ShapeError(`tensor(): a number stands at depth ${dim}, expected depth ${shape.length}.`)
+      if (typeof value !== "number")
+        throw new TypeError(`tensor(): expected numbers, got ${value === null ? "null" : typeof value}.`)
       flat.push(value)
       return
     }
-    if (value.length !== shape[dim]) throw new ShapeError(`tensor(): axis ${dim} has rows of ${shape[dim] ?? 0} and of ${value.length} entries.`)
+    if (value.length !== shape[dim])
+      throw new ShapeError(`tensor(): axis ${dim} has rows of ${shape[dim] ?? 0} and of ${value.length} entries.`)
     for (const child of value) visit(child, dim + 1)
   }
   visit(values, 0)
@@ -42,7 +48,11 @@ export function tensor(values: NestedNumbers, { dtype = "float32", device, requi
  * @param shape product of sizes = number of elements; the default is one axis
  * @param dtype how to read the bytes when it is not the array's own type: "bool" over Uint8Array, "float16" over Uint16Array
  */
-export function fromData(data: NodeJS.TypedArray, shape: Shape = [data.length], { dtype = dtypeOf(data) }: { dtype?: DType } = {}): Tensor {
+export function fromData(
+  data: NodeJS.TypedArray,
+  shape: Shape = [data.length],
+  { dtype = dtypeOf(data) }: { dtype?: DType } = {},
+): Tensor {
   return new Tensor(native.fromData(data, shape, dtype))
 }
 
@@ -61,8 +71,10 @@ export const full = (shape: Shape, value: number, { requiresGrad = false, ...opt
   finish(aten.full(shape, value, options), { requiresGrad })
 
 /** 0, 1, ... below `end`. */
-export const arange = (end: number, { start = 0, step = 1, requiresGrad = false, ...options }: FactoryOptions & { start?: number; step?: number } = {}): Tensor =>
-  finish(aten.arange_start_step(start, end, { step, ...options }), { requiresGrad })
+export const arange = (
+  end: number,
+  { start = 0, step = 1, requiresGrad = false, ...options }: FactoryOptions & { start?: number; step?: number } = {},
+): Tensor => finish(aten.arange_start_step(start, end, { step, ...options }), { requiresGrad })
 
 interface RandomOptions extends FactoryOptions {
   generator?: Generator
@@ -77,5 +89,9 @@ export const randn = (shape: Shape, { requiresGrad = false, ...options }: Random
   finish(aten.randn_generator(shape, { generator: null, ...options }), { requiresGrad })
 
 /** Integers from `low` (included) to `high` (excluded), int64. */
-export const randint = (low: number, high: number, shape: Shape, { generator, dtype = "int64", device }: Omit<RandomOptions, "requiresGrad"> = {}): Tensor =>
-  aten.randint_low_generator(low, high, shape, { generator: generator ?? null, dtype, device })
+export const randint = (
+  low: number,
+  high: number,
+  shape: Shape,
+  { generator, dtype = "int64", device }: Omit<RandomOptions, "requiresGrad"> = {},
+): Tensor => aten.randint_low_generator(low, high, shape, { generator: generator ?? null, dtype, device })

@@ -54,7 +54,9 @@ export function dtypeOf(data: NodeJS.TypedArray): DType {
     if (data instanceof arrayTypes[dtype]) return dtype
   }
   if (data instanceof Uint8ClampedArray) return "uint8"
-  throw new TypeError(`${data.constructor.name} has no tensor dtype; expected Float32Array, Int32Array, Uint8Array, ...`)
+  throw new TypeError(
+    `${data.constructor.name} has no tensor dtype; expected Float32Array, Int32Array, Uint8Array, ...`,
+  )
 }
 
 export const bytesPerElement: Readonly<Record<DType, number>> = {

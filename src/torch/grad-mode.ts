@@ -32,7 +32,7 @@ export function grad(
   { gradients = outputs.map(() => null) as readonly (Tensor | null)[], retainGraph = false, createGraph = false } = {},
 ): (Tensor | null)[] {
   const handles = (tensors: readonly Tensor[]) => tensors.map((tensor) => tensor.handleFor("grad"))
-  const seeds = gradients.map((gradient) => gradient && gradient.handleFor("grad"))
+  const seeds = gradients.map((gradient) => (gradient ? gradient.handleFor("grad") : null))
   return native
     .gradients(handles(outputs), handles(inputs), seeds, retainGraph || createGraph, createGraph)
     .map((handle) => (handle === null ? null : new Tensor(handle)))

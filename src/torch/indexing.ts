@@ -27,10 +27,13 @@ export function index(tensor: Tensor, indices: readonly Index[]): Tensor {
   return tidy(() => {
     const { shape } = tensor
     // A bool mask covers as many axes as it has; null covers none.
-    const axesOf = (i: Index) => (i === null || i === "..." ? 0 : i instanceof Tensor && i.dtype === "bool" ? i.ndim : 1)
+    const axesOf = (i: Index) =>
+      i === null || i === "..." ? 0 : i instanceof Tensor && i.dtype === "bool" ? i.ndim : 1
     const covered = indices.reduce((sum: number, i) => sum + axesOf(i), 0)
     if (covered > shape.length || indices.filter((i) => i === "...").length > 1) {
-      throw new ShapeError(`at(): ${indices.length} indices for ${tensor.signature}; expected at most ${shape.length}, with one "...".`)
+      throw new ShapeError(
+        `at(): ${indices.length} indices for ${tensor.signature}; expected at most ${shape.length}, with one "...".`,
+      )
     }
     let view = tensor
     let dim = 0

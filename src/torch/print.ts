@@ -29,7 +29,9 @@ export function format(tensor: Tensor): string {
     for (const k of shown(view.size(0))) if (k >= 0) tidy(() => visit(view.select(0, k), [...path, k]))
   }
   tidy(() => visit(tensor.detach(), []))
-  const visible = [...rows.values()].flatMap((row) => shown(row.length).flatMap((k) => (k < 0 ? [] : [row[k] as number])))
+  const visible = [...rows.values()].flatMap((row) =>
+    shown(row.length).flatMap((k) => (k < 0 ? [] : [row[k] as number])),
+  )
   const text = numberFormat(visible, dtype)
   const width = Math.max(...visible.map((value) => text(value).length))
 

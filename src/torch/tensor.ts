@@ -29,7 +29,10 @@ export class Tensor implements Disposable {
 
   /** @internal The native handle. @throws DisposedError naming `user`, the operator that wants it */
   handleFor(user: string): number {
-    if (this.#handle < 0) throw new DisposedError(`${user}: the tensor ${this.#last} was disposed. Return it from its tidy(), or keep() it.`)
+    if (this.#handle < 0)
+      throw new DisposedError(
+        `${user}: the tensor ${this.#last} was disposed. Return it from its tidy(), or keep() it.`,
+      )
     return this.#handle
   }
 
@@ -176,12 +179,12 @@ export class Tensor implements Disposable {
   }
 
   set grad(gradient: Tensor | null) {
-    native.setGradient(this.handleFor("grad"), gradient && gradient.handleFor("grad"))
+    native.setGradient(this.handleFor("grad"), gradient ? gradient.handleFor("grad") : null)
   }
 
   /** Adds d(this)/d(leaf) to the gradient of every leaf. `gradient` is needed unless this has one element. */
   backward({ gradient = null as Tensor | null, retainGraph = false, createGraph = false } = {}): void {
-    const seed = gradient && gradient.handleFor("backward")
+    const seed = gradient ? gradient.handleFor("backward") : null
     native.backward([this.handleFor("backward")], [seed], retainGraph || createGraph, createGraph)
   }
 
@@ -200,6 +203,11 @@ export class Tensor implements Disposable {
   /** Another dtype, device or memory order; a fresh handle even when nothing changes. */
   to({ dtype, device, memoryFormat, copy = false }: ToOptions): Tensor {
     return aten.to_dtype_layout(this, { dtype, device, memoryFormat, copy })
+  }
+
+  /** Takes over another tensor's memory, shape and dtype, as `tensor.data = source`; handles to this tensor see the change. */
+  setData(source: Tensor): void {
+    aten.set_data(this, source)
   }
 
   clone(options: { memoryFormat?: MemoryFormat } = {}): Tensor {

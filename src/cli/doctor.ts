@@ -1,0 +1,95 @@
+// pixelwise doctor: what this machine has, what is missing, and the commands that get it. Works without the addon.
+import { existsSync } from "node:fs"
+import { availableParallelism, cpus, totalmem } from "node:os"
+import type { Command } from "commander"
+import { builtLibtorch } from "../../scripts/libtorch.mjs"
+import { canInstall, findNeeds, instructions, sentence } from "../../scripts/needs.mjs"
+import { version } from "../version.ts"
+import { createOutput } from "./output.ts"
+
+export function define(command: Command): void {
+  command
+    .option("--json", "print one JSON object")
+    .addHelpText("after", "\nExamples:\n  $ pixelwise doctor\n  $ pixelwise doctor --json")
+    .action(async ({ json }: { json?: boolean }) => {
+      const output = createOutput({ json })
+      const { libtorch, looked, missing, slow } = findNeeds()
+      const addon = await loadAddon()
+      const report = {
+        pixelwise: version,
+        node: process.versions.node,
+        processor: cpus()[0]?.model.trim() ?? "unknown",
+        cores: availableParallelism(),
+        memoryGiB: Number((totalmem() / 2 ** 30).toFixed(1)),
+        libtorch: libtorch ?? null,
+        lookedAt: looked,
+        addon: "error" in addon ? { loads: false, problem: addon.error } : { loads: true, builtAgainst: builtLibtorch() ?? null, ...addon },
+        missing,
+        slow,
+      }
+      const healthy = report.addon.loads && slow.length === 0
+      output.result(report, describe(report, addon))
+      if (!healthy) {
+        const needs = [...missing, ...slow]
+        if (needs.length > 0) output.say(`\n${sentence(needs, looked)}\n${instructions({ missing: needs, looked })}`)
+        if (!report.addon.loads) output.say(`\nThe native addon ${existsSync(addonFile) ? "does not load" : "is not built"}. Run: npm run setup${canInstall() ? "" : " (after the commands above)"}`)
+        process.exitCode = 1
+      }
+    })
+}
+
+const addonFile = new URL("../../build/native/pixelwise.node", import.meta.url)
+
+interface Addon {
+  libtorch: string
+  threads: number
+  cpuCapability: string
+  cudaDevices: number
+}
+
+async function loadAddon(): Promise<Addon | { error: string }> {
+  try {
+    const { buildInfo, threads } = await import("../torch/index.ts")
+    const { libtorch, config, cudaDevices } = buildInfo()
+    return {
+      libtorch,
+      threads: threads(),
+      cpuCapability: /CPU capability usage: (\S+)/.exec(config)?.[1] ?? "unknown",
+      cudaDevices,
+    }
+  } catch (error) {
+    const { message, cause } = error as Error
+    return { error: cause instanceof Error ? cause.message : message }
+  }
+}
+
+interface Report {
+  pixelwise: string
+  node: string
+  processor: string
+  cores: number
+  memoryGiB: number
+  libtorch: ReturnType<typeof findNeeds>["libtorch"] | null
+  lookedAt: ReturnType<typeof findNeeds>["looked"]
+  slow: ReturnType<typeof findNeeds>["slow"]
+}
+
+function describe({ pixelwise, node, processor, cores, memoryGiB, libtorch, lookedAt, slow }: Report, addon: Addon | { error: string }): string {
+  const lines: [string, string][] = [
+    ["pixelwise", pixelwise],
+    ["Node", node],
+    ["processor", `${processor}, ${cores} cores, ${memoryGiB} GiB`],
+    ["libtorch", libtorch ? `${libtorch.version} in ${libtorch.root} (${libtorch.source}${libtorch.cuda ? ", built with CUDA" : ""})` : "not found"],
+    ...lookedAt.map(({ place, problem }): [string, string] => ["  looked at", `${place}: ${problem}`]),
+  ]
+  if ("error" in addon) lines.push(["addon", addon.error])
+  else {
+    lines.push(
+      ["addon", `loads, with libtorch ${addon.libtorch}`],
+      ["  threads", `${addon.threads} (set OMP_NUM_THREADS or --threads to change)`],
+      ["  CPU kernels", `${addon.cpuCapability}${slow.includes("blas") ? ", without OpenBLAS: matrix products are 30 times slower" : ""}`],
+      ["  CUDA devices", addon.cudaDevices === 0 ? "none" : String(addon.cudaDevices)],
+    )
+  }
+  return lines.map(([name, value]) => `${name.padEnd(16)}${value}`).join("\n")
+}

@@ -1,0 +1,55 @@
+// The command line. Each command stands in a file of its own and is loaded only when it is called: `doctor` must
+// work where the native addon does not, and --help must be quick.
+import { Command, CommanderError } from "commander"
+import { UserError } from "../errors.ts"
+import { version } from "../version.ts"
+
+interface CommandFile {
+  /** Adds arguments, options, help and action. */
+  define(command: Command): void
+}
+
+/** To add a command: write its file and add one line here. */
+const commands: Record<string, { summary: string; load: () => Promise<CommandFile> }> = {
+  quickstart: { summary: "make a small data set, train on it, and look at the result: two minutes", load: () => import("./quickstart.ts") },
+  train: { summary: "train a model on a VOC-style data set", load: () => import("./train.ts") },
+  eval: { summary: "score a trained model on a split", load: () => import("./eval.ts") },
+  predict: { summary: "segment images with a trained model", load: () => import("./predict.ts") },
+  shapes: { summary: "write a generated data set in VOC layout", load: () => import("./shapes.ts") },
+  doctor: { summary: "show what this machine has and what is missing", load: () => import("./doctor.ts") },
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const json = argv.includes("--json")
+  const program = new Command("pixelwise")
+    .description("Semantic segmentation in TypeScript on libtorch: train, evaluate and use segmentation models.")
+    .version(version)
+    .exitOverride()
+    .configureOutput({ outputError: () => {} }) // reported below, once, like all other errors
+    .addHelpText("after", "\nStart with:\n  $ pixelwise quickstart\n  $ pixelwise train --help")
+  const chosen = argv.find((word) => !word.startsWith("-"))
+  for (const [name, { summary, load }] of Object.entries(commands)) {
+    const command = program.command(name).description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`).summary(summary)
+    if (name === chosen || (chosen === "help" && argv.includes(name))) (await load()).define(command)
+  }
+  if (argv.length === 0) program.help({ error: false })
+  try {
+    await program.parseAsync(argv, { from: "user" })
+    return Number(process.exitCode ?? 0)
+  } catch (error) {
+    return report(error, json)
+  }
+}
+
+/** Bad input: one sentence and 2. Training that could not go on: one sentence and 1. Anything else is our bug: its stack and 1. */
+function report(error: unknown, json: boolean): number {
+  if (error instanceof CommanderError && error.exitCode === 0) return 0 // --help, --version
+  const isInput = error instanceof UserError || error instanceof CommanderError
+  const expected = isInput || (error as Error)?.name === "TrainingError"
+  const message = error instanceof Error ? error.message.replace(/^error: /, "") : String(error)
+  if (json) console.log(JSON.stringify({ error: message }))
+  console.error(expected ? `pixelwise: ${message}` : error)
+  return isInput ? 2 : 1
+}
+
+process.exitCode = await main(process.argv.slice(2)).catch((error) => report(error, false))

@@ -1,0 +1,68 @@
+// Command-line flags from the configuration's schema: one source for names, types, defaults and help.
+import type { Command } from "commander"
+import { UserError } from "../errors.ts"
+import { configFields } from "../train/config.ts"
+
+interface Definition {
+  type: string
+  innerType?: { def: Definition }
+  element?: { def: Definition }
+  items?: { def: Definition }[]
+  defaultValue?: unknown
+}
+
+const definitionOf = (key: string) => (configFields as unknown as Record<string, { def: Definition; description?: string }>)[key]
+
+/** Adds one flag per configuration key: `--learning-rate <number>`. */
+export function addConfigOptions(command: Command, { except = [] as readonly string[] } = {}): void {
+  for (const key of Object.keys(configFields)) {
+    if (except.includes(key)) continue
+    const field = definitionOf(key)
+    const initial = field?.def.type === "default" ? field.def.defaultValue : undefined
+    const shown = initial === undefined || initial === null ? "" : ` (default: ${Array.isArray(initial) ? initial.join(",") : initial})`
+    command.option(`--${kebab(key)} <${placeholder(key)}>`, `${field?.description ?? ""}${shown}`, (text) => parseFlag(key, text))
+  }
+}
+
+/** The configuration values among a command's parsed options. */
+export function configOptions(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(options).filter(([key]) => key in configFields))
+}
+
+/** "90", "90s", "10m", "1.5h" in seconds. */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(s|m|h)?$/.exec(text.trim())
+  const unit = { s: 1, m: 60, h: 3600 }[match?.[2] ?? "s"]
+  const seconds = Number(match?.[1]) * (unit ?? Number.NaN)
+  if (!(seconds > 0)) throw new UserError(`Duration "${text}" is not understood; expected seconds, or something like 90s, 10m, 2h.`)
+  return seconds
+}
+
+// What cannot be read as the field's type is passed on as text: the schema then says what it expected.
+function parseFlag(key: string, text: string): unknown {
+  if (key === "budget") return parseDuration(text)
+  const { type, element, items } = unwrap(key)
+  if (type === "number") return toNumber(text)
+  if (type === "array") return text.split(",").map((part) => (element?.def.type === "number" ? toNumber(part) : part.trim()))
+  if (type === "tuple") {
+    const parts = text.split(",").map(toNumber)
+    return parts.length === 1 ? Array.from({ length: items?.length ?? 1 }, () => parts[0]) : parts // 256 means 256,256
+  }
+  return text
+}
+
+const toNumber = (text: string): unknown => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text)
+
+function unwrap(key: string): Definition {
+  let definition = definitionOf(key)?.def as Definition
+  while (definition.innerType) definition = definition.innerType.def
+  return definition
+}
+
+function placeholder(key: string): string {
+  if (key === "budget") return "duration"
+  const { type } = unwrap(key)
+  return { number: "number", array: "a,b,...", tuple: "a,b", enum: "name" }[type] ?? "text"
+}
+
+const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)

@@ -1,0 +1,30 @@
+// The table that evaluation prints: per-class scores, the means, and beside them what predicting nothing would score.
+import type { Scores } from "../infer/evaluate.ts"
+import { percent, table } from "./output.ts"
+
+export function scoresTable(scores: Scores): string {
+  const total = scores.classes.reduce((sum, { truthPixels }) => sum + truthPixels, 0)
+  const perClass = table(
+    ["class", "IoU", "precision", "recall", "share of pixels"],
+    scores.classes.map(({ name, iou, precision, recall, truthPixels }) => [
+      name,
+      percent(iou),
+      percent(precision),
+      percent(recall),
+      percent(truthPixels / total),
+    ]),
+  )
+  const { trivial } = scores
+  const means = table(
+    ["per cent", "this model", `only ${trivial.name}`],
+    [
+      ["mean IoU", percent(scores.meanIoU), percent(trivial.meanIoU)],
+      ...(scores.meanIoUWithoutBackground === scores.meanIoU
+        ? [] // there is no background class
+        : [["mean IoU without background", percent(scores.meanIoUWithoutBackground), percent(trivial.meanIoUWithoutBackground)]]),
+      ["pixel accuracy", percent(scores.pixelAccuracy), percent(trivial.pixelAccuracy)],
+    ],
+  )
+  const leftOut = scores.leftOut.length > 0 ? `\nThe means leave out classes in neither truth nor prediction: ${scores.leftOut.join(", ")}.` : ""
+  return `${perClass}\n\n${means}${leftOut}`
+}

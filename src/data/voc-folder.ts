@@ -1,0 +1,181 @@
+// A data set in the layout of PASCAL VOC: a folder with
+//   JPEGImages/<id>.jpg (or .jpeg, .png)      the pictures
+//   SegmentationClass/<id>.png                the masks; the palette index is the class, 255 is void
+//   ImageSets/Segmentation/<split>.txt        one id a line
+//   label_map.json (or .yaml, .yml, .txt)     the classes, see label-map.ts
+// Opening checks that all files are there; reading checks what is in them. Both name the file and what to do.
+// Everingham et al. 2010, http://host.robots.ox.ac.uk/pascal/VOC/
+import { readdirSync } from "node:fs"
+import { extname, join } from "node:path"
+import { didYouMean, UserError } from "../errors.ts"
+import { fileProblem } from "../files.ts"
+import { readText } from "./files.ts"
+import { readImage, readOrientation } from "./image.ts"
+import { type ClassSelection, type LabelMap, readLabelMap, selectClasses } from "./label-map.ts"
+import { type Mask, maskReader } from "./mask.ts"
+
+export type Sample = {
+  readonly id: string
+  readonly width: number
+  readonly height: number
+  /** [height, width, 3] RGB, 8 bits */
+  readonly image: Uint8Array
+  /** [height, width] in 0..K-1, or 255 for void */
+  readonly mask: Uint8Array
+}
+
+/** All that is known of a data set, as plain data: it can be sent to a worker thread, see loader.ts. */
+export type VocFiles = {
+  readonly root: string
+  readonly split: string
+  readonly ids: readonly string[]
+  readonly images: readonly string[]
+  readonly masks: readonly string[]
+  /** The classes as the masks number them. */
+  readonly source: LabelMap
+  /** The classes to train on: 0..K-1, and 255. */
+  readonly labelMap: LabelMap
+  /** [256] from the one to the other, see `selectClasses`. */
+  readonly lookup: Uint8Array
+}
+
+export type VocOptions = ClassSelection & {
+  /** Name of a list in ImageSets/Segmentation: "train", "val". */
+  readonly split: string
+  /** Default: the label map in the folder. */
+  readonly labelMap?: LabelMap
+}
+
+/**
+ * Opens one split of a data set in VOC layout.
+ * @throws UserError when the folder, the list, the label map, or any image or mask of the list is missing
+ */
+export function openVocFolder(root: string, { split, labelMap, ...selection }: VocOptions): VocFolder {
+  listFolder(root, "data set")
+  const ids = readSplit(root, split)
+  const images = locate(ids, join(root, "JPEGImages"), "image", [".jpg", ".jpeg", ".png"])
+  const masks = locate(ids, join(root, "SegmentationClass"), "mask", [".png"])
+  const source = labelMap ?? findLabelMap(root)
+  return new VocFolder({ root, split, ids, images, masks, source, ...selectClasses(source, selection) })
+}
+
+export class VocFolder {
+  readonly files: VocFiles
+  readonly #readMask: (file: string) => Mask
+
+  /** Use `openVocFolder`, which checks the files; this trusts them. */
+  constructor(files: VocFiles) {
+    this.files = files
+    this.#readMask = maskReader(files.source, files.lookup)
+  }
+
+  get ids(): readonly string[] {
+    return this.files.ids
+  }
+
+  get labelMap(): LabelMap {
+    return this.files.labelMap
+  }
+
+  /** The mask alone: 0.2 ms for 500x375, where the image takes ten times that. */
+  readMask(index: number): Mask {
+    return this.#readMask(this.files.masks[index]!)
+  }
+
+  /**
+   * Image and mask, on the pixel grid as stored: an EXIF orientation turns neither, because it says nothing about
+   * which way round the mask was drawn. Where it makes their sizes differ, the message says so.
+   * @throws UserError naming the file that is missing, damaged, of another size, or has a label outside the map
+   */
+  async readSample(index: number): Promise<Sample> {
+    const { ids, images, masks } = this.files
+    const mask = this.readMask(index)
+    const image = await readImage(images[index]!)
+    const { width, height } = image
+    if (width !== mask.width || height !== mask.height) {
+      const turned = (await readOrientation(images[index]!)) >= 5 && width === mask.height && height === mask.width
+      throw new UserError(
+        `Image ${images[index]} is ${width}x${height} and its mask ${masks[index]} is ${mask.width}x${mask.height}; ` +
+          `they must have the same size.` +
+          (turned ? " The image has an EXIF orientation that viewers apply: save it upright, without that tag." : ""),
+      )
+    }
+    return { id: ids[index]!, width, height, image: image.data, mask: mask.labels }
+  }
+}
+
+function readSplit(root: string, split: string): string[] {
+  const folder = join(root, "ImageSets", "Segmentation")
+  const splits = listFolder(folder, "split lists")
+    .filter((name) => name.endsWith(".txt"))
+    .map((name) => name.slice(0, -4))
+    .sort()
+  if (!splits.includes(split)) {
+    const existing = splits.length > 0 ? `expected one of ${splits.join(", ")}` : "there are no lists at all"
+    throw new UserError(`There is no split "${split}" in ${folder}; ${existing}.${didYouMean(split, splits)}`)
+  }
+  const file = join(folder, `${split}.txt`)
+  const lines = readText(file, "split list").split("\n")
+  const ids: string[] = []
+  for (const [number, line] of lines.entries()) {
+    const id = line.trim()
+    if (id === "") continue
+    // An id is a file name and never a path: a list from elsewhere must not reach outside the folder.
+    if (/[/\\\0]/.test(id) || id === "." || id === "..") {
+      throw new UserError(
+        `Split list ${file}, line ${number + 1}: "${id}" is not an id; expected a name without folders.`,
+      )
+    }
+    ids.push(id)
+  }
+  if (ids.length === 0) throw new UserError(`Split list ${file} is empty; expected one id a line, such as 2007_000032.`)
+  return ids
+}
+
+/** The file of every id. Reads the folder once: for 10,582 ids that is 30 ms instead of 10,582 questions to the disk. */
+function locate(ids: readonly string[], folder: string, what: string, extensions: readonly string[]): string[] {
+  const names = new Map<string, Map<string, string>>() // extension -> id -> file name
+  for (const name of listFolder(folder, `${what}s`)) {
+    const extension = extname(name)
+    const known = names.get(extension.toLowerCase()) ?? new Map()
+    names.set(extension.toLowerCase(), known.set(name.slice(0, name.length - extension.length), name))
+  }
+  const find = (id: string) =>
+    extensions.map((extension) => names.get(extension)?.get(id)).find((name) => name !== undefined)
+  const missing = ids.filter((id) => find(id) === undefined)
+  if (missing.length > 0) {
+    const id = missing[0]!
+    const jpeg = what === "mask" && (names.get(".jpg")?.get(id) ?? names.get(".jpeg")?.get(id))
+    throw new UserError(
+      `There is no ${what} for "${id}": expected ${join(folder, id)}${extensions.join(" or ")}.` +
+        (missing.length > 1 ? ` ${missing.length} of ${ids.length} ${what}s are missing.` : "") +
+        (jpeg ? ` There is a ${jpeg}, but JPEG changes labels: export the masks as PNG.` : ""),
+    )
+  }
+  return ids.map((id) => join(folder, find(id)!))
+}
+
+function findLabelMap(root: string): LabelMap {
+  const names = ["label_map.json", "label_map.yaml", "label_map.yml", "label_map.txt"]
+  const present = listFolder(root, "data set")
+  const name = names.find((candidate) => present.includes(candidate))
+  if (name !== undefined) return readLabelMap(join(root, name))
+  throw new UserError(
+    `There is no label map in ${root}; expected ${names.join(", ")}. ` +
+      `Simplest: write the class names into ${join(root, "label_map.txt")}, one a line, in the order of their numbers.`,
+  )
+}
+
+function listFolder(folder: string, what: string): string[] {
+  try {
+    return readdirSync(folder)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const reason = code === "ENOTDIR" ? "it is a file, not a folder" : fileProblem(error)
+    throw new UserError(
+      `Cannot open the ${what} folder ${folder}: ${reason}. Expected JPEGImages/, SegmentationClass/ and ` +
+        `ImageSets/Segmentation/ in the data set's folder.`,
+      { cause: error },
+    )
+  }
+}

@@ -1,0 +1,94 @@
+// Scores: what a confusion matrix says, as numbers between 0 and 1. Pure functions of the matrix.
+// What is undefined is null, never 0 or 1: a class that is in neither truth nor prediction has no IoU. Counting it as 0
+// would punish, as 1 reward, a class that the validation set happens not to have.
+import { ConfusionMatrix } from "./confusion-matrix.ts"
+
+export interface ClassScores {
+  /** Truth and prediction's intersection / their union; null when the class is in neither. */
+  readonly iou: number | null
+  /** Share of the pixels predicted as this class that are of it; null when it was never predicted. */
+  readonly precision: number | null
+  /** Share of the pixels of this class that were found; null when the truth has none. */
+  readonly recall: number | null
+  readonly truthPixels: number
+  readonly predictedPixels: number
+}
+
+export interface Score {
+  /** 0 to 1; null when nothing is left to score. */
+  readonly value: number | null
+  /** Indices of the classes that a mean leaves out because the score is undefined for them. */
+  readonly leftOut: readonly number[]
+}
+
+export interface MetricOptions {
+  /** Index of the class that counts as background; null when there is none. */
+  background?: number | null
+}
+
+/** Scores of each class, by its index. */
+export function classScores(matrix: ConfusionMatrix): ClassScores[] {
+  const { classes } = matrix
+  const indices = Array.from({ length: classes }, (_, k) => k)
+  return indices.map((k) => {
+    const hit = matrix.at(k, k)
+    const truthPixels = sum(indices.map((p) => matrix.at(k, p)))
+    const predictedPixels = sum(indices.map((t) => matrix.at(t, k)))
+    return {
+      iou: ratio(hit, truthPixels + predictedPixels - hit),
+      precision: ratio(hit, predictedPixels),
+      recall: ratio(hit, truthPixels),
+      truthPixels,
+      predictedPixels,
+    }
+  })
+}
+
+/** Mean IoU over the classes that are in truth or prediction: the score of PASCAL VOC and Cityscapes. */
+export const meanIoU = (matrix: ConfusionMatrix): Score => mean(classScores(matrix).map(({ iou }) => iou))
+
+/**
+ * Mean IoU over the same classes without background, which is easy and large. Confusing a class with background still
+ * counts against that class. `leftOut` lists undefined classes only.
+ */
+export function meanIoUWithoutBackground(matrix: ConfusionMatrix, { background = 0 }: MetricOptions = {}): Score {
+  return mean(classScores(matrix).map(({ iou }, k) => (k === background ? undefined : iou)))
+}
+
+/** Mean over the classes in the truth of the share of their pixels that were found. */
+export const meanAccuracy = (matrix: ConfusionMatrix): Score => mean(classScores(matrix).map(({ recall }) => recall))
+
+/** Share of all counted pixels that are right. High as soon as background is: never show it alone. */
+export function pixelAccuracy(matrix: ConfusionMatrix): Score {
+  const hits = Array.from({ length: matrix.classes }, (_, k) => matrix.at(k, k))
+  return { value: ratio(sum(hits), sum(matrix.counts)), leftOut: [] }
+}
+
+/**
+ * The matrix had every pixel been predicted as `background`: its scores are what a model must beat. (Any class will do:
+ * where there is no background, take the largest.)
+ */
+export function backgroundOnly(matrix: ConfusionMatrix, background: number): ConfusionMatrix {
+  const { classes } = matrix
+  if (!Number.isInteger(background) || background < 0 || background >= classes) {
+    throw new RangeError(`backgroundOnly: background is ${background}; expected a class, 0..${classes - 1}.`)
+  }
+  const trivial = new ConfusionMatrix(classes)
+  for (const [k, { truthPixels }] of classScores(matrix).entries())
+    trivial.counts[k * classes + background] = truthPixels
+  return trivial
+}
+
+/** Means over the numbers; null is left out and listed, undefined left out silently. */
+function mean(values: readonly (number | null | undefined)[]): Score {
+  const present = values.filter((value) => typeof value === "number")
+  const leftOut = values.flatMap((value, k) => (value === null ? [k] : []))
+  return { value: ratio(sum(present), present.length), leftOut }
+}
+
+const ratio = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole)
+const sum = (values: Iterable<number>): number => {
+  let total = 0
+  for (const value of values) total += value
+  return total
+}

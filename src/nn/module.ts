@@ -1,0 +1,139 @@
+// Module: a part of a network that owns parameters, buffers and further modules. Whatever a field holds belongs to it,
+// under the field's name: that is how checkpoints get their keys ("encoder.layer1.0.conv1.weight").
+import { UserError } from "../errors.ts"
+import { type DType, noGrad, Parameter, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
+
+// biome-ignore lint/suspicious/noExplicitAny: a child may take and return anything
+export type AnyModule = Module<any, any>
+
+export abstract class Module<Input extends readonly unknown[] = [Tensor], Output = Tensor> implements Disposable {
+  /** Whether batch-norm uses the batch's statistics and dropout drops. Set by train() and eval(). */
+  training = true
+
+  /** What the module computes. Return fresh tensors, also when nothing changes (`x.alias()`). */
+  protected abstract forward(...input: Input): Output
+
+  /** Runs forward() and frees what it made except its result. */
+  call(...input: Input): Output {
+    return tidy(() => this.forward(...input))
+  }
+
+  // --- what it owns ---------------------------------------------------------------------------------------
+
+  /** The modules directly inside, by name. An array's modules are named "field.0", "field.1", ... */
+  *children(): Iterable<[string, AnyModule]> {
+    for (const [name, value] of Object.entries(this)) {
+      if (value instanceof Module) yield [name, value]
+      else if (Array.isArray(value)) {
+        for (const [k, element] of value.entries()) if (element instanceof Module) yield [`${name}.${k}`, element]
+      }
+    }
+  }
+
+  /** This module ("" or the given prefix) and all below it, each before its children. */
+  *namedModules(prefix = ""): Iterable<[string, AnyModule]> {
+    yield [prefix, this]
+    for (const [name, child] of this.children()) yield* child.namedModules(join(prefix, name))
+  }
+
+  *namedParameters(): Iterable<[string, Parameter]> {
+    for (const [prefix, module] of this.namedModules()) {
+      for (const [name, value] of Object.entries(module))
+        if (value instanceof Parameter) yield [join(prefix, name), value]
+    }
+  }
+
+  *namedBuffers(): Iterable<[string, StateBuffer]> {
+    for (const [prefix, module] of this.namedModules()) {
+      for (const [name, value] of Object.entries(module))
+        if (value instanceof StateBuffer) yield [join(prefix, name), value]
+    }
+  }
+
+  parameters(): Parameter[] {
+    return Array.from(this.namedParameters(), ([, parameter]) => parameter)
+  }
+
+  // --- state ----------------------------------------------------------------------------------------------
+
+  /** Parameters and buffers by name, in PyTorch's order. The tensors are the module's own, not copies. */
+  stateDict(): Map<string, Tensor> {
+    const state = new Map<string, Tensor>()
+    for (const [prefix, module] of this.namedModules()) {
+      const own = Object.entries(module)
+      for (const kind of [Parameter, StateBuffer]) {
+        for (const [name, value] of own) if (value instanceof kind) state.set(join(prefix, name), value)
+      }
+    }
+    return state
+  }
+
+  /**
+   * Copies values into parameters and buffers. Nothing is changed when anything does not fit.
+   * @throws UserError listing missing, unexpected and misshapen keys
+   */
+  loadStateDict(state: ReadonlyMap<string, Tensor>): this {
+    const own = this.stateDict()
+    const problems: string[] = []
+    for (const [name, tensor] of own) {
+      const given = state.get(name)
+      if (!given) problems.push(`missing ${name} ${tensor.signature}`)
+      else if (String(given.shape) !== String(tensor.shape))
+        problems.push(`${name} is ${given.signature}, expected ${tensor.signature}`)
+    }
+    for (const name of state.keys()) if (!own.has(name)) problems.push(`unexpected ${name}`)
+    if (problems.length > 0) {
+      const more = problems.length > 10 ? ` ... ${problems.length} differences in all` : ""
+      throw new UserError(
+        `The state dict does not fit ${this.constructor.name}: ${problems.slice(0, 10).join("; ")}${more}.`,
+      )
+    }
+    using _ = noGrad()
+    for (const [name, tensor] of own) tensor.copy_(state.get(name) as Tensor)
+    return this
+  }
+
+  // --- modes ----------------------------------------------------------------------------------------------
+
+  train(training = true): this {
+    for (const [, module] of this.namedModules()) module.training = training
+    return this
+  }
+
+  eval(): this {
+    return this.train(false)
+  }
+
+  /** Freezes (false) or thaws all parameters. */
+  requiresGrad_(requiresGrad = true): this {
+    for (const parameter of this.parameters()) parameter.requiresGrad_(requiresGrad)
+    return this
+  }
+
+  zeroGrad(): void {
+    for (const parameter of this.parameters()) parameter.grad = null
+  }
+
+  /** Moves parameters and floating-point buffers to another device or dtype, in place. */
+  to({ dtype, device }: { dtype?: DType; device?: string }): this {
+    tidy(() => {
+      using _ = noGrad()
+      for (const tensor of this.stateDict().values()) {
+        const floating = /float/.test(tensor.dtype)
+        tensor.setData(tensor.to({ device, dtype: floating ? dtype : undefined }))
+      }
+    })
+    return this
+  }
+
+  /** Frees all parameters and buffers. */
+  dispose(): void {
+    for (const tensor of this.stateDict().values()) tensor.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+const join = (prefix: string, name: string): string => (prefix ? `${prefix}.${name}` : name)

@@ -1,0 +1,67 @@
+// Normalisation layers. Fields that become checkpoint keys keep PyTorch's spelling.
+import { aten, ones, Parameter, ShapeError, StateBuffer, type Tensor, zeros } from "../torch/index.ts"
+import { Module } from "./module.ts"
+
+/**
+ * Batch normalisation over N, H and W, per channel. Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167
+ * While training it uses the batch's statistics and moves the running ones by `momentum` towards them.
+ * @throws ShapeError in training mode when there is a single value per channel: its variance is 0 and training breaks
+ */
+export class BatchNorm2d extends Module {
+  readonly weight: Parameter // [C]
+  readonly bias: Parameter // [C]
+  readonly running_mean: StateBuffer // [C]
+  readonly running_var: StateBuffer // [C], unbiased
+  readonly num_batches_tracked: StateBuffer // [] int64
+  readonly eps: number
+  readonly momentum: number
+
+  constructor(channels: number, { eps = 1e-5, momentum = 0.1 } = {}) {
+    super()
+    this.weight = new Parameter(ones([channels]))
+    this.bias = new Parameter(zeros([channels]))
+    this.running_mean = new StateBuffer(zeros([channels]))
+    this.running_var = new StateBuffer(ones([channels]))
+    this.num_batches_tracked = new StateBuffer(zeros([], { dtype: "int64" }))
+    this.eps = eps
+    this.momentum = momentum
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    if (this.training) {
+      const [n, , h, w] = x.shape
+      if (n === 1 && h === 1 && w === 1) {
+        throw new ShapeError(
+          `BatchNorm2d: input ${x.signature} has one value per channel, so it has no variance to train with. Use a larger image, a batch of 2 or more, GroupNorm, or eval().`,
+        )
+      }
+      this.num_batches_tracked.add_(1)
+    }
+    const { weight, bias, running_mean, running_var, training, momentum, eps } = this
+    // cuDNN's flag is read on CUDA only
+    return aten.batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, true)
+  }
+}
+
+/** Normalises groups of channels of each image by itself, so the batch size does not matter. Wu and He 2018, https://arxiv.org/abs/1803.08494 */
+export class GroupNorm extends Module {
+  readonly weight: Parameter // [C]
+  readonly bias: Parameter // [C]
+  readonly groups: number
+  readonly eps: number
+
+  constructor(groups: number, channels: number, { eps = 1e-5 } = {}) {
+    super()
+    if (groups < 1 || channels % groups !== 0)
+      throw new ShapeError(`GroupNorm: ${channels} channels cannot be split into ${groups} groups.`)
+    this.weight = new Parameter(ones([channels]))
+    this.bias = new Parameter(zeros([channels]))
+    this.groups = groups
+    this.eps = eps
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    const { weight, bias, eps } = this
+    return aten.group_norm(x, this.groups, { weight, bias, eps })
+  }
+}

@@ -1,0 +1,115 @@
+// Layers without parameters: activations, dropout, pooling, resizing.
+import { aten, type Tensor } from "../torch/index.ts"
+import type { Pair } from "./conv.ts"
+import { type InterpolateMode, interpolate } from "./functional.ts"
+import { Module } from "./module.ts"
+
+export class ReLU extends Module {
+  protected override forward(x: Tensor): Tensor {
+    return aten.relu(x)
+  }
+}
+
+export class Identity extends Module {
+  protected override forward(x: Tensor): Tensor {
+    return x.alias()
+  }
+}
+
+/** Zeroes single elements with probability `p` while training and scales the others by 1/(1-p). */
+export class Dropout extends Module {
+  readonly p: number
+
+  constructor(p = 0.5) {
+    super()
+    this.p = p
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    return this.training ? aten.dropout(x, this.p, true) : x.alias()
+  }
+}
+
+/** Zeroes whole channels instead of single elements. Tompson et al. 2015, https://arxiv.org/abs/1411.4280 */
+export class Dropout2d extends Module {
+  readonly p: number
+
+  constructor(p = 0.5) {
+    super()
+    this.p = p
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    return this.training ? aten.feature_dropout(x, this.p, true) : x.alias()
+  }
+}
+
+interface PoolOptions {
+  /** Default: the kernel's size. */
+  stride?: Pair
+  padding?: Pair
+  ceilMode?: boolean
+}
+
+export class MaxPool2d extends Module {
+  readonly kernel: Pair
+  readonly options: PoolOptions
+
+  constructor(kernel: Pair, options: PoolOptions = {}) {
+    super()
+    this.kernel = kernel
+    this.options = options
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    return aten.max_pool2d(x, this.kernel, this.options)
+  }
+}
+
+export class AvgPool2d extends Module {
+  readonly kernel: Pair
+  readonly options: PoolOptions & { countIncludePad?: boolean }
+
+  constructor(kernel: Pair, options: PoolOptions & { countIncludePad?: boolean } = {}) {
+    super()
+    this.kernel = kernel
+    this.options = options
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    return aten.avg_pool2d(x, this.kernel, this.options)
+  }
+}
+
+/** Averages over a grid of `size` cells, whatever the input's size. */
+export class AdaptiveAvgPool2d extends Module {
+  readonly size: Pair
+
+  constructor(size: Pair) {
+    super()
+    this.size = size
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    return aten.adaptive_avg_pool2d(x, this.size)
+  }
+}
+
+/** Enlarges height and width by `scale`. */
+export class Upsample extends Module {
+  readonly scale: number
+  readonly mode: InterpolateMode
+  readonly alignCorners: boolean
+
+  constructor(scale: number, { mode = "nearest" as InterpolateMode, alignCorners = false } = {}) {
+    super()
+    this.scale = scale
+    this.mode = mode
+    this.alignCorners = alignCorners
+  }
+
+  protected override forward(x: Tensor): Tensor {
+    const { scale, mode, alignCorners } = this
+    return interpolate(x, [Math.floor(x.size(2) * scale), Math.floor(x.size(3) * scale)], { mode, alignCorners })
+  }
+}

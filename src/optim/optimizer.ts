@@ -1,0 +1,118 @@
+// Optimizer: moves the parameters of a model against their gradients. What it remembers between steps ("state") has
+// names, so that a stopped run goes on bit for bit.
+import { UserError } from "../errors.ts"
+import { noGrad, type Parameter, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
+
+/** What `model.namedParameters()` gives. */
+export type NamedParameters = Iterable<readonly [string, Parameter]>
+
+export abstract class Optimizer implements Disposable {
+  /** Learning rate of the next step. */
+  lr: number
+
+  /** The kinds of state that a parameter has after its first step, by PyTorch's names ("momentum_buffer"). */
+  protected abstract readonly slots: readonly string[]
+
+  readonly #parameters: ReadonlyMap<string, Parameter>
+  readonly #state = new Map<string, StateBuffer>() // by "slot.parameter"
+
+  constructor(parameters: NamedParameters, lr: number) {
+    this.#parameters = new Map(parameters)
+    if (this.#parameters.size === 0) throw new UserError("The optimizer was given no parameters.")
+    this.lr = requireNumber("lr", lr, 0)
+  }
+
+  /** Changes one parameter in place. Runs without history, inside a tidy(). */
+  protected abstract update(name: string, parameter: Parameter, gradient: Tensor): void
+
+  /** One step. A parameter without gradient stays as it is, and so does its state. */
+  step(): void {
+    tidy(() => {
+      using _ = noGrad()
+      // One parameter at a time: on the CPU libtorch's _foreach operators do the same, slower (measured).
+      for (const [name, parameter] of this.#parameters) {
+        const gradient = parameter.grad
+        if (gradient) this.update(name, parameter, gradient)
+      }
+    })
+  }
+
+  /** Forgets the gradients, so that the next backward() starts new ones. */
+  zeroGrad(): void {
+    for (const parameter of this.#parameters.values()) parameter.grad = null
+  }
+
+  /** State of one parameter; null before its first step. */
+  protected getState(slot: string, name: string): StateBuffer | null {
+    return this.#state.get(`${slot}.${name}`) ?? null
+  }
+
+  protected setState(slot: string, name: string, value: Tensor): StateBuffer {
+    const buffer = new StateBuffer(value)
+    this.#state.set(`${slot}.${name}`, buffer)
+    return buffer
+  }
+
+  // --- state ----------------------------------------------------------------------------------------------
+
+  /** State by "slot.parameter" ("exp_avg.head.weight"). The tensors are the optimizer's own, not copies. */
+  stateDict(): Map<string, Tensor> {
+    return new Map(this.#state)
+  }
+
+  /**
+   * Takes over the values of a stateDict(); parameters that it does not mention start anew. Nothing is changed when
+   * anything does not fit.
+   * @throws UserError listing unexpected, incomplete and misshapen keys
+   */
+  loadStateDict(state: ReadonlyMap<string, Tensor>): this {
+    const loaded: { slot: string; name: string; value: Tensor }[] = []
+    const problems: string[] = []
+    for (const [name, parameter] of this.#parameters) {
+      const present = this.slots.filter((slot) => state.has(`${slot}.${name}`))
+      if (present.length === 0) continue
+      for (const slot of this.slots) {
+        const key = `${slot}.${name}`
+        const value = state.get(key)
+        const expected = slot === "step" ? [] : parameter.shape
+        if (!value) problems.push(`missing ${key}`)
+        else if (String(value.shape) === String(expected)) loaded.push({ slot, name, value })
+        else problems.push(`${key} is ${value.signature}, expected [${expected.join(", ")}]`)
+      }
+    }
+    const known = new Set([...this.#parameters.keys()].flatMap((name) => this.slots.map((slot) => `${slot}.${name}`)))
+    for (const key of state.keys()) if (!known.has(key)) problems.push(`unexpected ${key}`)
+    if (problems.length > 0) {
+      const more = problems.length > 10 ? ` ... ${problems.length} differences in all` : ""
+      throw new UserError(
+        `The optimizer state does not fit ${this.constructor.name}: ${problems.slice(0, 10).join("; ")}${more}. Was the run made with another optimizer or model?`,
+      )
+    }
+    tidy(() => {
+      using _ = noGrad()
+      for (const buffer of this.#state.values()) buffer.dispose()
+      this.#state.clear()
+      for (const { slot, name, value } of loaded) {
+        const { dtype, device } = this.#parameters.get(name) as Parameter
+        this.setState(slot, name, slot === "step" ? value.clone() : value.to({ dtype, device, copy: true }))
+      }
+    })
+    return this
+  }
+
+  /** Frees the state. Parameters belong to the model and stay. */
+  dispose(): void {
+    for (const buffer of this.#state.values()) buffer.dispose()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+/** @throws UserError unless low <= value (< high) */
+export function requireNumber(name: string, value: number, low: number, high = Number.POSITIVE_INFINITY): number {
+  if (value >= low && value < high) return value
+  const range = high === Number.POSITIVE_INFINITY ? `a number of at least ${low}` : `${low} <= ${name} < ${high}`
+  throw new UserError(`Optimizer: ${name} is ${value}; expected ${range}.`)
+}

@@ -1,0 +1,67 @@
+// Two kinds of files. best.safetensors holds a model's weights under their plain names: any tool can load it.
+// last.safetensors holds all that the next step depends on, so that a resumed run goes on as if it had never stopped.
+import { UserError } from "../errors.ts"
+import type { AnyModule } from "../nn/index.ts"
+import type { Optimizer } from "../optim/index.ts"
+import { rngState, setRngState, type Tensor, tidy } from "../torch/index.ts"
+import { loadSafetensors, saveSafetensors } from "../torch/safetensors.ts"
+
+/** Where a run stands: what is not a tensor. */
+export interface Progress {
+  /** Optimizer steps done. */
+  step: number
+  /** Seconds spent in steps, waiting for images included. */
+  trainSeconds: number
+  evaluationSeconds: number
+  /** Best mean IoU so far, or null before the first evaluation. */
+  best: number | null
+  /** Evaluations done. */
+  evaluations: number
+}
+
+export function saveState(path: string, model: AnyModule, optimizer: Optimizer, progress: Progress): void {
+  tidy(() => {
+    const tensors = new Map<string, Tensor>([["rng", rngState()]])
+    for (const [name, tensor] of model.stateDict()) tensors.set(`model.${name}`, tensor)
+    for (const [name, tensor] of optimizer.stateDict()) tensors.set(`optimizer.${name}`, tensor)
+    saveSafetensors(path, tensors, { progress: JSON.stringify(progress) })
+  })
+}
+
+/** @throws UserError when the file is damaged or belongs to another model or optimizer */
+export function loadState(path: string, model: AnyModule, optimizer: Optimizer): Progress {
+  return tidy(() => {
+    const { tensors, metadata } = loadSafetensors(path)
+    const rng = tensors.get("rng")
+    if (!rng || !metadata.progress) throw new UserError(`${path} cannot be resumed: it holds weights only. Give a run's folder.`)
+    model.loadStateDict(part(tensors, "model."))
+    optimizer.loadStateDict(part(tensors, "optimizer."))
+    setRngState(rng)
+    return JSON.parse(metadata.progress) as Progress
+  })
+}
+
+/** The model's part of last.safetensors alone. */
+export function loadModelState(path: string, model: AnyModule): void {
+  tidy(() => {
+    const { tensors } = loadSafetensors(path)
+    model.loadStateDict(part(tensors, "model."))
+  })
+}
+
+export function saveWeights(path: string, model: AnyModule, metadata: Record<string, string>): void {
+  saveSafetensors(path, model.stateDict(), metadata)
+}
+
+/** @throws UserError when the file is damaged or does not fit the model */
+export function loadWeights(path: string, model: AnyModule): Record<string, string> {
+  return tidy(() => {
+    const { tensors, metadata } = loadSafetensors(path)
+    model.loadStateDict(tensors)
+    return metadata
+  })
+}
+
+function part(tensors: ReadonlyMap<string, Tensor>, prefix: string): Map<string, Tensor> {
+  return new Map([...tensors].flatMap(([name, tensor]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [])))
+}

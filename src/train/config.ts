@@ -1,0 +1,89 @@
+// The configuration of a training run: one flat object. It is what the command line's flags, a --config file and the
+// library's callers fill in, and what the run folder keeps.
+import { z } from "zod"
+import { didYouMean, UserError } from "../errors.ts"
+import { lossNames } from "../losses/index.ts"
+import { modelNames } from "../models/index.ts"
+import { optimizerNames, scheduleNames } from "../optim/index.ts"
+
+const size = z.tuple([z.int().positive(), z.int().positive()])
+const fraction = z.number().min(0).max(1)
+
+const schema = z.strictObject({
+  // What is learned from
+  data: z.string().min(1).describe("root of the VOC-style data set"),
+  trainSplit: z.string().min(1).default("train").describe("split list to train on"),
+  valSplit: z.string().min(1).default("val").describe("split list to evaluate on"),
+  classes: z.array(z.string()).nullable().default(null).describe("classes to learn, by name; all when left out"),
+  others: z.enum(["void", "background"]).default("void").describe("what becomes of pixels of classes that are not chosen"),
+
+  // What learns
+  model: z.enum(modelNames).default("unet").describe("model"),
+  width: z.int().min(1).max(512).default(32).describe("channels of UNet's first level (the paper: 64)"),
+  depth: z.int().min(1).max(7).default(4).describe("how often UNet halves the image"),
+  upsampling: z.enum(["transposed", "bilinear"]).default("transposed").describe("how UNet enlarges again"),
+
+  // How
+  loss: z.enum(lossNames).default("cross-entropy").describe("loss"),
+  optimizer: z.enum(optimizerNames).default("adamw").describe("optimizer"),
+  learningRate: z.number().positive().default(1e-3).describe("base learning rate"),
+  momentum: fraction.default(0.9).describe("momentum of sgd"),
+  weightDecay: z.number().min(0).default(1e-4).describe("weight decay"),
+  schedule: z.enum(scheduleNames).default("poly").describe("how the learning rate falls over the run"),
+  warmup: fraction.default(0.03).describe("share of the run in which the learning rate rises from 0"),
+  batchSize: z.int().positive().default(8).describe("images a step"),
+  crop: size.default([256, 256]).describe("height,width in pixels of the training crops"),
+  scale: z.tuple([z.number().positive(), z.number().positive()]).default([0.5, 2]).describe("smallest,largest random scale"),
+  flip: fraction.default(0.5).describe("probability of a left-right flip"),
+
+  // How long: exactly one of the three
+  steps: z.int().positive().nullable().default(null).describe("length in optimizer steps"),
+  epochs: z.number().positive().nullable().default(null).describe("length in passes over the training split"),
+  budget: z.number().positive().nullable().default(null).describe("length in seconds, evaluations included"),
+  evaluations: z.int().positive().default(10).describe("how often the model is evaluated in a run (a budget may allow fewer)"),
+
+  // On what
+  seed: z.int().min(0).default(0).describe("seed of weights, order and augmentation"),
+  workers: z.int().min(0).nullable().default(null).describe("threads that load images; by the cores when left out"),
+  threads: z.int().positive().nullable().default(null).describe("threads that compute; all cores when left out"),
+})
+
+export type TrainConfig = z.output<typeof schema>
+export type TrainConfigInput = z.input<typeof schema>
+
+/** The keys with their descriptions, in order: the command line's help is made of them. */
+export const configFields = schema.shape
+
+const DEFAULT_BUDGET = 600 // seconds
+
+/**
+ * Fills in defaults and checks everything.
+ * @param source where the values come from, for messages: a file's path, or "the command line"
+ * @throws UserError naming the first key that is wrong, what was got and what is expected
+ */
+export function parseConfig(input: Record<string, unknown>, source: string): TrainConfig {
+  const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
+  for (const key of Object.keys(given)) {
+    if (!(key in schema.shape)) throw new UserError(`Unknown option "${key}" in ${source}.${didYouMean(key, Object.keys(schema.shape))}`)
+  }
+  const parsed = schema.safeParse(given)
+  if (!parsed.success) {
+    // biome-ignore lint/style/noNonNullAssertion: an error has at least one issue
+    const issue = parsed.error.issues[0]!
+    const key = String(issue.path[0])
+    const value = given[key]
+    const choices = issue.code === "invalid_value" ? (issue.values as string[]) : []
+    const hint = typeof value === "string" ? didYouMean(value, choices) : ""
+    const got = value === undefined ? "nothing" : JSON.stringify(value)
+    throw new UserError(`Option "${key}" in ${source} is ${got}: ${sentence(issue.message)}${hint}`)
+  }
+  const config = parsed.data
+  const lengths = (["steps", "epochs", "budget"] as const).filter((key) => config[key] !== null)
+  if (lengths.length > 1) throw new UserError(`The options ${lengths.join(" and ")} in ${source} exclude each other: give one length.`)
+  if (config.scale[0] > config.scale[1]) {
+    throw new UserError(`Option "scale" in ${source} is ${config.scale.join(",")}: the smallest scale comes first.`)
+  }
+  return lengths.length === 0 ? { ...config, budget: DEFAULT_BUDGET } : config
+}
+
+const sentence = (message: string) => `${message.replace(/^Invalid (option|input): /, "").replace(/\.$/, "")}.`

@@ -1,0 +1,134 @@
+// A run is a folder that can be copied, compared and resumed:
+//   config.json       every option, defaults included     label-map.json    the classes that were learned
+//   versions.json     pixelwise, Node, libtorch, machine  metrics.jsonl     one JSON object a line: steps and evaluations
+//   best.safetensors  weights of the best evaluation      last.safetensors  all that is needed to resume
+//   curves.svg, samples.png, scores.json                  what came out
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs"
+import { arch, availableParallelism, cpus, platform } from "node:os"
+import { join } from "node:path"
+import { type LabelMap, readLabelMap } from "../data/label-map.ts"
+import { UserError } from "../errors.ts"
+import { fileProblem, writeFileAtomic } from "../files.ts"
+import type { Scores } from "../infer/evaluate.ts"
+import { buildInfo, threads } from "../torch/index.ts"
+import { version } from "../version.ts"
+import { parseConfig, type TrainConfig } from "./config.ts"
+
+export interface StepRecord {
+  readonly kind: "step"
+  readonly step: number
+  /** Seconds of training so far, evaluations included, over all resumed parts. */
+  readonly seconds: number
+  readonly loss: number
+  readonly learningRate: number
+  readonly imagesPerSecond: number
+  /** Share of the time since the last record that was spent waiting for images. */
+  readonly dataWait: number
+}
+
+export interface EvaluationRecord {
+  readonly kind: "evaluation"
+  readonly step: number
+  readonly seconds: number
+  readonly scores: Scores
+}
+
+export type RunRecord = StepRecord | EvaluationRecord
+
+export class RunFolder {
+  readonly path: string
+
+  private constructor(path: string) {
+    this.path = path
+  }
+
+  /** @throws UserError when the folder exists and is not empty: a run is never overwritten */
+  static create(path: string, config: TrainConfig, labelMap: LabelMap): RunFolder {
+    if (existsSync(path) && readdirSync(path).length > 0) {
+      throw new UserError(`The run folder ${path} is not empty. Choose another --out, or go on with it: --resume ${path}.`)
+    }
+    try {
+      mkdirSync(path, { recursive: true })
+    } catch (cause) {
+      throw new UserError(`Cannot make the run folder ${path}: ${fileProblem(cause)}.`, { cause })
+    }
+    const run = new RunFolder(path)
+    run.writeJson("config.json", config)
+    run.writeJson("label-map.json", labelMap)
+    run.writeJson("versions.json", versions())
+    return run
+  }
+
+  /** @throws UserError when the folder is not a run */
+  static open(path: string): RunFolder {
+    if (!existsSync(join(path, "config.json"))) {
+      throw new UserError(`${path} is not a run folder: it has no config.json. Give the folder that "pixelwise train --out" wrote.`)
+    }
+    return new RunFolder(path)
+  }
+
+  file(name: string): string {
+    return join(this.path, name)
+  }
+
+  get config(): TrainConfig {
+    const file = this.file("config.json")
+    return parseConfig(this.#readJson("config.json") as Record<string, unknown>, file)
+  }
+
+  get labelMap(): LabelMap {
+    return readLabelMap(this.file("label-map.json"))
+  }
+
+  writeJson(name: string, value: unknown): void {
+    writeFileAtomic(this.file(name), `${JSON.stringify(value, null, 2)}\n`)
+  }
+
+  // --- the log --------------------------------------------------------------------------------------------
+
+  log(record: RunRecord): void {
+    appendFileSync(this.file("metrics.jsonl"), `${JSON.stringify(record)}\n`)
+  }
+
+  /** The log so far. A last line cut off by a crash is left out. */
+  records(): RunRecord[] {
+    const file = this.file("metrics.jsonl")
+    if (!existsSync(file)) return []
+    return readFileSync(file, "utf8")
+      .split("\n")
+      .flatMap((line) => {
+        try {
+          return line ? [JSON.parse(line) as RunRecord] : []
+        } catch {
+          return []
+        }
+      })
+  }
+
+  /** Drops what was logged after `step`, before the run goes on from there. */
+  rewindLog(step: number): void {
+    const kept = this.records().filter((record) => record.step <= step)
+    writeFileAtomic(this.file("metrics.jsonl"), kept.map((record) => `${JSON.stringify(record)}\n`).join(""))
+  }
+
+  #readJson(name: string): unknown {
+    const file = this.file(name)
+    try {
+      return JSON.parse(readFileSync(file, "utf8"))
+    } catch (cause) {
+      throw new UserError(`Cannot read ${file}: ${cause instanceof SyntaxError ? "it is not JSON" : fileProblem(cause)}.`, { cause })
+    }
+  }
+}
+
+function versions() {
+  return {
+    pixelwise: version,
+    node: process.versions.node,
+    libtorch: buildInfo().libtorch,
+    platform: `${platform()} ${arch()}`,
+    processor: cpus()[0]?.model.trim() ?? "unknown",
+    cores: availableParallelism(),
+    threads: threads(),
+  }
+}

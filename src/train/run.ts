@@ -1,0 +1,156 @@
+// A whole training run: data opened and checked, model made, trained, evaluated, everything in the run folder.
+import { isDeepStrictEqual } from "node:util"
+import { type Census, censusLabels } from "../data/census.ts"
+import { evaluationBatches, trainingBatches } from "../data/loader.ts"
+import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
+import { UserError } from "../errors.ts"
+import { evaluate, type Scores, summarize } from "../infer/evaluate.ts"
+import { losses } from "../losses/index.ts"
+import { createModel, type SegmentationModel } from "../models/index.ts"
+import { createOptimizer, schedules, warmup } from "../optim/index.ts"
+import { manualSeed, setThreads } from "../torch/index.ts"
+import { parseConfig, type TrainConfig } from "./config.ts"
+import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
+import { type Length, Trainer, type TrainerEvents } from "./trainer.ts"
+
+export interface RunEvents extends Omit<TrainerEvents, "onEvaluation"> {
+  /** After each evaluation, with its predictions for a few images, always the same. */
+  onEvaluation?: (record: EvaluationRecord, predictions: readonly Prediction[]) => void | Promise<void>
+  /** While labels are counted, before anything else: masks done and in all. */
+  onCensus?: (done: number, total: number) => void
+  /** Everything is checked and the first step is about to be made. */
+  onStart?: (about: RunStart) => void
+}
+
+/** Labels of one validation image at its own size, row by row. */
+export interface Prediction {
+  /** Position in the validation split. */
+  readonly index: number
+  readonly labels: Uint8Array
+}
+
+export interface RunStart {
+  readonly run: RunFolder
+  readonly trainSet: VocFolder
+  readonly valSet: VocFolder
+  readonly census: Census
+  readonly parameters: number
+  readonly length: Length
+  /** Steps done before, in a resumed run. */
+  readonly step: number
+}
+
+export interface RunResult {
+  readonly run: RunFolder
+  /** Whether the end of the run was reached; false after an abort. */
+  readonly completed: boolean
+  /** The last evaluation, or null when the run was stopped before the first. */
+  readonly scores: Scores | null
+}
+
+const SHOWN_IMAGES = 6
+
+interface RunOptions extends RunEvents {
+  signal?: AbortSignal
+}
+
+/**
+ * Trains from the beginning into the folder `out`, which must be empty or absent.
+ * @throws UserError for bad data or options, before anything is written
+ * @throws TrainingError when the loss is not finite
+ */
+export async function startRun(config: TrainConfig, out: string, options: RunOptions = {}): Promise<RunResult> {
+  return execute(config, (labelMap) => RunFolder.create(out, config, labelMap), false, options)
+}
+
+/**
+ * Goes on with a stopped run. The same batches, the same losses: as if it had never stopped.
+ * @param changes what may differ from the run's own configuration: length, data folder, threads, workers
+ */
+export async function resumeRun(path: string, changes: Record<string, unknown> = {}, options: RunOptions = {}): Promise<RunResult> {
+  const run = RunFolder.open(path)
+  const changeable = ["steps", "epochs", "budget", "data", "threads", "workers"]
+  const refused = Object.keys(changes).filter((key) => !changeable.includes(key))
+  if (refused.length > 0) {
+    throw new UserError(`A resumed run keeps its options; ${refused.join(", ")} cannot change. These can: ${changeable.join(", ")}.`)
+  }
+  const lengths = { steps: null, epochs: null, budget: null }
+  const newLength = Object.keys(changes).some((key) => key in lengths)
+  const config = parseConfig({ ...run.config, ...(newLength ? lengths : {}), ...changes }, run.file("config.json"))
+  return execute(config, () => run, true, options)
+}
+
+async function execute(config: TrainConfig, openRun: (labelMap: VocFolder["labelMap"]) => RunFolder, resume: boolean, options: RunOptions): Promise<RunResult> {
+  const { onCensus, onStart, onEvaluation, onStep, signal } = options
+  if (config.threads !== null) setThreads(config.threads)
+  const classes = { classes: config.classes ?? undefined, others: config.others }
+  const trainSet = openVocFolder(config.data, { split: config.trainSplit, ...classes })
+  const valSet = openVocFolder(config.data, { split: config.valSplit, ...classes })
+  const total = trainSet.ids.length + valSet.ids.length
+  const census = await censusLabels(trainSet, { onProgress: (done) => onCensus?.(done, total) })
+  await censusLabels(valSet, { onProgress: (done) => onCensus?.(trainSet.ids.length + done, total) })
+
+  const { labelMap } = trainSet
+  const numClasses = labelMap.classes.length
+  manualSeed(config.seed)
+  using model = createModel(config.model, { ...config, numClasses })
+  using optimizer = createOptimizer(config.optimizer, model.namedParameters(), config.learningRate, config)
+
+  let predictions: Prediction[] = []
+  const runEvaluation = async (): Promise<Scores> => {
+    predictions = []
+    let index = 0
+    const matrix = await evaluate(model, evaluationBatches(valSet, config), numClasses, {
+      onBatch: ({ ids }, labels) => {
+        const size = labels.length / ids.length
+        for (const k of ids.keys()) {
+          if (shown.has(index)) predictions.push({ index, labels: labels.slice(k * size, (k + 1) * size) })
+          index++
+        }
+      },
+    })
+    return summarize(matrix, labelMap)
+  }
+  const shown = evenlySpread(valSet.ids.length, SHOWN_IMAGES)
+  const stepsPerEpoch = Math.max(1, Math.floor(trainSet.ids.length / config.batchSize))
+  const length: Length =
+    config.budget !== null ? { seconds: config.budget } : { steps: config.steps ?? Math.max(1, Math.round((config.epochs ?? 1) * stepsPerEpoch)) }
+  const evaluationSeconds = await estimateEvaluation(model, valSet)
+  const run = openRun(labelMap)
+  if (resume && !isDeepStrictEqual(run.labelMap, labelMap)) {
+    throw new UserError(`The classes of ${config.data} are not those that ${run.path} was trained on. Resume with the same data set.`)
+  }
+
+  await using batches = trainingBatches(trainSet, config)
+  const trainer = new Trainer({
+    model,
+    optimizer,
+    loss: losses[config.loss],
+    learningRate: config.learningRate,
+    schedule: warmup(schedules[config.schedule](), { until: config.warmup, from: 0.01 }),
+    length,
+    batches: (start) => batches.from(start),
+    evaluate: runEvaluation,
+    evaluationSeconds,
+    evaluations: config.evaluations,
+    run,
+  })
+  if (resume) trainer.resume()
+  const parameters = model.parameters().reduce((sum, parameter) => sum + parameter.numel, 0)
+  onStart?.({ run, trainSet, valSet, census, parameters, length, step: trainer.state.step })
+
+  let scores: Scores | null = null
+  const completed = await trainer.train({
+    signal,
+    onStep,
+    onEvaluation: (record) => {
+      scores = record.scores
+      return onEvaluation?.(record, predictions)
+    },
+  })
+  return { run, completed, scores }
+}
+
+function evenlySpread(total: number, count: number): Set<number> {
+  return new Set(Array.from({ length: Math.min(count, total) }, (_, k) => Math.floor((k * total) / Math.min(count, total))))
+}
