@@ -100,15 +100,24 @@ struct Bytes {
   size_t length;
 };
 
-// The plain C function, because Napi::TypedArray refuses a view of a SharedArrayBuffer. A detached buffer has length 0.
+size_t element_bytes(napi_typedarray_type type) {
+  switch (type) {
+    case napi_int8_array: case napi_uint8_array: case napi_uint8_clamped_array: return 1;
+    case napi_int16_array: case napi_uint16_array: return 2;
+    case napi_int32_array: case napi_uint32_array: case napi_float32_array: return 4;
+    case napi_float64_array: case napi_bigint64_array: case napi_biguint64_array: return 8;
+    default: return 0;  // Float16Array, which Node gives no type
+  }
+}
+
+// By the plain C function, because Napi::TypedArray refuses views of a SharedArrayBuffer. A detached buffer has length 0.
 Bytes bytes_at(const Info& info, size_t k) {
-  if (!info[k].IsTypedArray()) throw std::invalid_argument("argument " + std::to_string(k) + " must be a typed array");
-  napi_typedarray_type type;
+  auto type = static_cast<napi_typedarray_type>(-1);
   size_t elements = 0;
   void* data = nullptr;
-  if (napi_get_typedarray_info(info.Env(), info[k], &type, &elements, &data, nullptr, nullptr) != napi_ok)
-    throw std::invalid_argument("argument " + std::to_string(k) + " is a typed array that cannot be read");
-  return {static_cast<char*>(data), elements * info[k].As<Napi::TypedArray>().ElementSize()};
+  if (napi_get_typedarray_info(info.Env(), info[k], &type, &elements, &data, nullptr, nullptr) != napi_ok || element_bytes(type) == 0)
+    throw std::invalid_argument("argument " + std::to_string(k) + " must be a typed array");
+  return {static_cast<char*>(data), elements * element_bytes(type)};
 }
 
 std::vector<int64_t> shape_at(const Info& info, size_t k) {
@@ -204,19 +213,44 @@ Napi::Value call(const Info& info) {
     push_arguments(op, bridge.handles, values, env, stack);
     op.handle.callBoxed(&stack);
 
-    const auto value = [&](size_t k) { return op.written_argument[k] >= 0 ? env.Undefined() : to_js(stack[k], op.returns[k], bridge.handles, env); };
+    Results results(bridge.handles, env);
+    const auto value = [&](size_t k) { return op.written_argument[k] >= 0 ? env.Undefined() : results.to_js(stack[k], op.returns[k]); };
     if (stack.empty()) return env.Undefined();
-    if (stack.size() == 1) return value(0);
-    auto results = Napi::Array::New(env, stack.size());
-    for (size_t k = 0; k < stack.size(); ++k) results.Set(static_cast<uint32_t>(k), value(k));
-    return results;
+    if (stack.size() == 1) return results.complete(value(0));
+    auto array = Napi::Array::New(env, stack.size());
+    for (size_t k = 0; k < stack.size(); ++k) array.Set(static_cast<uint32_t>(k), value(k));
+    return results.complete(array);
   });
 }
 
 // --- tensors --------------------------------------------------------------------------------------------
 
+// "float32[2, 3]"
+std::string signature_of(const at::Tensor& tensor) {
+  std::string text = dtype_name(tensor.scalar_type());
+  char separator = '[';
+  for (const int64_t size : tensor.sizes()) {
+    text += separator == '[' ? "[" : ", ";
+    text += std::to_string(size);
+    separator = ',';
+  }
+  return text + (separator == '[' ? "[]" : "]");
+}
+
+Napi::Value signature(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) { return Napi::String::New(info.Env(), signature_of(tensor_at(info, 0, bridge))); });
+}
+
+// Frees a handle and returns its signature, for later errors about its use (one call instead of two: it is half the cost
+// of a short-lived tensor). Null when it was not live.
 Napi::Value release(const Info& info) {
-  return guarded(info, [&](Bridge& bridge) { return Napi::Boolean::New(info.Env(), bridge.handles.tensors.release(number_at(info, 0))); });
+  return guarded(info, [&](Bridge& bridge) -> Napi::Value {
+    const at::Tensor* tensor = bridge.handles.tensors.find_value(number_at(info, 0));
+    if (!tensor) return info.Env().Null();
+    const std::string signature = signature_of(*tensor);
+    bridge.handles.tensors.release(number_at(info, 0));
+    return Napi::String::New(info.Env(), signature);
+  });
 }
 
 Napi::Value live_tensors(const Info& info) {
@@ -249,9 +283,8 @@ Napi::Value is_leaf(const Info& info) {
 
 Napi::Value gradient(const Info& info) {
   return guarded(info, [&](Bridge& bridge) -> Napi::Value {
-    const at::Tensor grad = tensor_at(info, 0, bridge).grad();
-    if (!grad.defined()) return info.Env().Null();
-    return Napi::Number::New(info.Env(), bridge.handles.tensors.put(grad));
+    Results results(bridge.handles, info.Env());
+    return results.complete(results.to_js(tensor_at(info, 0, bridge).grad(), {Kind::Tensor}));
   });
 }
 
@@ -318,7 +351,8 @@ Napi::Value gradients(const Info& info) {
   return guarded(info, [&](Bridge& bridge) {
     const auto grads = torch::autograd::grad(tensors_at(info, 0, bridge), tensors_at(info, 1, bridge), tensors_at(info, 2, bridge, true),
                                              bool_at(info, 3), bool_at(info, 4), /*allow_unused=*/true);
-    return to_js(c10::IValue(grads), {Kind::List}, bridge.handles, info.Env());
+    Results results(bridge.handles, info.Env());
+    return results.complete(results.to_js(c10::IValue(grads), {Kind::List}));
   });
 }
 
@@ -430,6 +464,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       {"operatorNames", operator_names},
       {"findOperator", find_operator},
       {"call", call},
+      {"signature", signature},
       {"release", release},
       {"liveTensors", live_tensors},
       {"shape", shape},

@@ -233,21 +233,28 @@ void push_arguments(const Operator& op, Handles& handles, const Arguments& value
   }
 }
 
-Napi::Value to_js(const c10::IValue& value, const ValueType& type, Handles& handles, Napi::Env env) {
-  const auto tensor = [&](const at::Tensor& t) -> Napi::Value {
-    return t.defined() ? Napi::Number::New(env, handles.tensors.put(t)).As<Napi::Value>() : env.Null();
-  };
-  if (value.isTensor()) return tensor(value.toTensor());
-  if (value.isNone()) return env.Null();
-  if (value.isDouble()) return Napi::Number::New(env, value.toDouble());
-  if (value.isInt() && type.kind == Kind::DType) return Napi::String::New(env, dtype_name(static_cast<at::ScalarType>(value.toInt())));
-  if (value.isInt()) return int_to_js(value.toInt(), env);
-  if (value.isBool()) return Napi::Boolean::New(env, value.toBool());
-  if (value.isString()) return Napi::String::New(env, value.toStringRef());
-  if (value.isDevice()) return Napi::String::New(env, value.toDevice().str());
-  if (value.isTensorList()) return list_to_js(value.toTensorVector(), env, tensor);
-  if (value.isIntList()) return list_to_js(value.toIntVector(), env, [&](int64_t v) { return int_to_js(v, env); });
-  if (value.isDoubleList()) return list_to_js(value.toDoubleVector(), env, [&](double v) { return Napi::Number::New(env, v); });
+Napi::Value Results::to_js(const at::Tensor& tensor) {
+  if (!tensor.defined()) return env_.Null();
+  // libtorch's kernels for other kinds of tensors trust their arguments: with a sparse, quantised or mkldnn tensor in the
+  // wrong place many of them read wild memory. So no handle ever names one.
+  if (tensor.layout() != at::kStrided || tensor.is_quantized() || tensor.is_nested() || tensor._is_zerotensor() || tensor.is_meta())
+    throw std::invalid_argument("returned a sparse, quantised, nested or meta tensor; only dense tensors with data can be used");
+  made_.push_back(handles_.tensors.put(tensor));
+  return Napi::Number::New(env_, made_.back());
+}
+
+Napi::Value Results::to_js(const c10::IValue& value, const ValueType& type) {
+  if (value.isTensor()) return to_js(value.toTensor());
+  if (value.isNone()) return env_.Null();
+  if (value.isDouble()) return Napi::Number::New(env_, value.toDouble());
+  if (value.isInt() && type.kind == Kind::DType) return Napi::String::New(env_, dtype_name(static_cast<at::ScalarType>(value.toInt())));
+  if (value.isInt()) return int_to_js(value.toInt(), env_);
+  if (value.isBool()) return Napi::Boolean::New(env_, value.toBool());
+  if (value.isString()) return Napi::String::New(env_, value.toStringRef());
+  if (value.isDevice()) return Napi::String::New(env_, value.toDevice().str());
+  if (value.isTensorList()) return list_to_js(value.toTensorVector(), env_, [&](const at::Tensor& t) { return to_js(t); });
+  if (value.isIntList()) return list_to_js(value.toIntVector(), env_, [&](int64_t v) { return int_to_js(v, env_); });
+  if (value.isDoubleList()) return list_to_js(value.toDoubleVector(), env_, [&](double v) { return Napi::Number::New(env_, v); });
   throw std::invalid_argument("returned a value of type " + value.tagKind() + ", which JavaScript cannot take");
 }
 

@@ -26,7 +26,29 @@ const char* dtype_name(at::ScalarType dtype);
 // Pushes the converted arguments of one call. Throws std::invalid_argument with the argument's name and type.
 void push_arguments(const Operator& op, Handles& handles, const Arguments& values, Napi::Env env, std::vector<c10::IValue>& stack);
 
-// One return value of a call; tensors become handles that the caller owns, undefined tensors null.
-Napi::Value to_js(const c10::IValue& value, const ValueType& type, Handles& handles, Napi::Env env);
+// The return values of one call. Tensors become handles that the caller owns, undefined tensors null. When one value
+// cannot be converted, the handles of those before it are released again.
+class Results {
+ public:
+  Results(Handles& handles, Napi::Env env) : handles_(handles), env_(env) {}
+  Results(const Results&) = delete;
+  ~Results() {
+    for (double handle : made_) handles_.tensors.release(handle);
+  }
+
+  Napi::Value to_js(const c10::IValue& value, const ValueType& type);
+
+  Napi::Value complete(const Napi::Value& all) {
+    made_.clear();
+    return all;
+  }
+
+ private:
+  Napi::Value to_js(const at::Tensor& tensor);
+
+  Handles& handles_;
+  Napi::Env env_;
+  c10::SmallVector<double, 4> made_;
+};
 
 }  // namespace pixelwise

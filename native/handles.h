@@ -33,10 +33,16 @@ class HandleTable {
     return static_cast<double>(index) + static_cast<double>(slot.generation) * kMaxSlots;
   }
 
-  T& get(double handle) {
+  // Null when it is not a live handle. The pointer holds until the next put().
+  T* find_value(double handle) {
     Slot* slot = find(handle);
-    if (!slot) throw std::invalid_argument(std::string("not a live ") + what_ + " handle");
-    return slot->value;
+    return slot ? &slot->value : nullptr;
+  }
+
+  T& get(double handle) {
+    T* value = find_value(handle);
+    if (!value) throw std::invalid_argument(std::string("not a live ") + what_ + " handle");
+    return *value;
   }
 
   // Freeing twice, or freeing what was never a handle, does nothing and says so.

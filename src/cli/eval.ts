@@ -1,9 +1,9 @@
 // pixelwise eval: the scores of a trained model on a split, at full image size.
 import type { Command } from "commander"
-import { evaluationBatches } from "../data/loader.ts"
 import { openVocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
-import { evaluate, summarize } from "../infer/evaluate.ts"
+import { evaluate, evaluationLoader, summarize } from "../infer/evaluate.ts"
+import { classSelection } from "../train/config.ts"
 import { RunFolder } from "../train/run-folder.ts"
 import { trainedModel } from "../train/trained-model.ts"
 import { createOutput } from "./output.ts"
@@ -31,15 +31,16 @@ export function define(command: Command): void {
       const run = RunFolder.open(options.run)
       const { config, labelMap } = run
       const [data, split] = [options.data ?? config.data, options.split ?? config.valSplit]
-      const dataset = openVocFolder(data, { split, classes: config.classes ?? undefined, others: config.others })
+      const dataset = openVocFolder(data, { split, ...classSelection(config) })
       const names = (map: typeof labelMap) => map.classes.map(({ name }) => name).join(", ")
       if (names(dataset.labelMap) !== names(labelMap)) {
         throw new UserError(`${data} has the classes ${names(dataset.labelMap)}; the run ${run.path} was trained on ${names(labelMap)}.`)
       }
       const { model, weights } = trainedModel(run)
       output.say(`${weights} on ${dataset.ids.length} images of ${data}, split ${split}`)
+      await using loader = evaluationLoader(dataset)
       let done = 0
-      const matrix = await evaluate(model, evaluationBatches(dataset, config), labelMap.classes.length, {
+      const matrix = await evaluate(model, loader.pass(), labelMap.classes.length, {
         onBatch: ({ ids }) => {
           done += ids.length
           output.progress(done / dataset.ids.length, `${done} of ${dataset.ids.length} images`)

@@ -48,7 +48,7 @@ Examples:
       const folders = { masks: join(options.out, "masks"), overlays: join(options.out, "overlays") }
       for (const folder of Object.values(folders)) makeFolder(folder)
 
-      for (const [k, [name, path]] of images.entries()) {
+      for (const [k, [name, path]] of [...images].entries()) {
         const picture = await readImage(path, { upright: true })
         const { width, height } = picture
         using labels = predictLabels(model, toTensorData(picture), [1, height, width])

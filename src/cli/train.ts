@@ -92,6 +92,7 @@ export function runEvents(output: Output): RunEvents {
       ]
       output.progress(progress, parts.join(", "), { ...record, progress })
     },
+    onEvaluating: (done, total) => output.progress(done / total, `evaluating, ${done} of ${total} images`),
     async onEvaluation(record, predictions) {
       const { scores, step, seconds } = record
       score = scores.meanIoU

@@ -1,6 +1,9 @@
 // Evaluation: every image of a split at full size, one confusion matrix over all of them, and what it says.
-import type { Batch } from "../data/loader.ts"
+import type { Batch } from "../data/batch.ts"
 import { ignoreIndex, type LabelMap } from "../data/label-map.ts"
+import { defaultWorkers, Loader } from "../data/loader.ts"
+import { toTensorData } from "../data/transforms.ts"
+import type { VocFolder } from "../data/voc-folder.ts"
 import { backgroundOnly, type ClassScores, ConfusionMatrix, classScores, metrics } from "../metrics/index.ts"
 import type { SegmentationModel } from "../models/index.ts"
 import { predictLabels } from "./predict.ts"
@@ -21,6 +24,26 @@ export interface Scores {
     readonly meanIoUWithoutBackground: number | null
     readonly pixelAccuracy: number | null
   }
+}
+
+/** Whole images one by one, in order: every image at its own size. */
+export function evaluationLoader(dataset: VocFolder, { workers = defaultWorkers() } = {}): Loader {
+  return new Loader(dataset, { batchSize: 1, workers, transform: { name: "whole" } })
+}
+
+/** Seconds that `evaluate` will take, from two of the images; the first only warms up. */
+export async function estimateEvaluation(model: SegmentationModel, dataset: VocFolder): Promise<number> {
+  const wasTraining = model.training
+  model.eval()
+  let seconds = 0
+  for (const index of [0, Math.floor(dataset.ids.length / 2)]) {
+    const start = performance.now()
+    const { image, width, height } = await dataset.readSample(index)
+    predictLabels(model, toTensorData({ width, height, data: image }), [1, height, width]).dispose()
+    seconds = (performance.now() - start) / 1000
+  }
+  model.train(wasTraining)
+  return seconds * dataset.ids.length
 }
 
 export interface EvaluateOptions {

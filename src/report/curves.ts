@@ -1,4 +1,5 @@
-// A run's curves as one SVG: loss, mean IoU and learning rate over the steps. Opens in any browser, in light and dark.
+// A run's curves as one SVG: loss, mean IoU and learning rate over the steps. Plain attributes only, so that
+// every viewer draws it.
 import type { EvaluationRecord, RunRecord, StepRecord } from "../train/run-folder.ts"
 
 interface Series {
@@ -49,13 +50,8 @@ export function curves(records: readonly RunRecord[]): string {
   ]
   const drawn = charts.filter((chart) => chart.series.some(({ points }) => points.length > 0))
   const lastStep = Math.max(1, ...records.map(({ step }) => step))
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT * drawn.length}" width="${WIDTH}" font-family="system-ui, sans-serif" font-size="12">
-<style>
-  :root { color-scheme: light dark; --ink: #333; --grid: #ddd; --paper: #fff }
-  @media (prefers-color-scheme: dark) { :root { --ink: #ddd; --grid: #444; --paper: #1b1b1b } }
-  text { fill: var(--ink) } .grid { stroke: var(--grid) } .paper { fill: var(--paper) }
-</style>
-<rect class="paper" width="100%" height="100%"/>
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT * drawn.length}" width="${WIDTH}" font-family="system-ui, sans-serif" font-size="12" fill="#333">
+<rect fill="#fff" width="100%" height="100%"/>
 ${drawn.map((chart, k) => `<g transform="translate(0 ${k * HEIGHT})">${draw(chart, lastStep)}</g>`).join("\n")}
 </svg>
 `
@@ -69,7 +65,7 @@ function draw({ title, series }: Chart, lastStep: number): string {
   const right = WIDTH - MARGIN.right
   const grid = ticks(0, top).map(
     (value) =>
-      `<line class="grid" x1="${MARGIN.left}" x2="${right}" y1="${y(value)}" y2="${y(value)}"/>` +
+      `<line stroke="#ddd" x1="${MARGIN.left}" x2="${right}" y1="${y(value)}" y2="${y(value)}"/>` +
       `<text x="${MARGIN.left - 8}" y="${y(value) + 4}" text-anchor="end">${label(value)}</text>`,
   )
   const axis = ticks(0, lastStep)

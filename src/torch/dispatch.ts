@@ -3,17 +3,28 @@ import { OpError } from "./errors.ts"
 import { Generator } from "./generator.ts"
 import { type NativeOperator, native } from "./native.ts"
 import { Tensor } from "./tensor.ts"
+import { type Guard, guardOf } from "./unsafe-operators.ts"
 
-const operators = new Map<string, NativeOperator>()
+export interface Operator extends NativeOperator {
+  /** Finds the arguments that would crash libtorch; most operators need none. */
+  readonly guard?: Guard
+}
 
-/** Looks an operator up by its full name, "aten::add.Tensor". @throws OpError when this libtorch has none of that name */
-export function findOperator(fullName: string): NativeOperator {
+const operators = new Map<string, Operator>()
+
+const MAX_LIST = 1_000_000 // entries; `new Array(4e9)` is legal JavaScript, and walking it takes minutes
+
+/**
+ * Looks an operator up by its full name, "aten::add.Tensor".
+ * @throws OpError when this libtorch has none of that name, or one that no guard makes safe
+ */
+export function findOperator(fullName: string): Operator {
   let op = operators.get(fullName)
   if (!op) {
     const dot = fullName.indexOf(".", fullName.indexOf("::"))
     const [name, overload] = dot < 0 ? [fullName, ""] : [fullName.slice(0, dot), fullName.slice(dot + 1)]
     try {
-      op = native.findOperator(name, overload)
+      op = { ...native.findOperator(name, overload), guard: guardOf(fullName) }
     } catch (cause) {
       throw new OpError((cause as Error).message, { cause })
     }
@@ -29,14 +40,19 @@ export function findOperator(fullName: string): NativeOperator {
  * @throws OpError with the operator, its arguments' shapes and dtypes, and libtorch's reason
  * @throws DisposedError when an argument was disposed
  */
-export function dispatch(op: NativeOperator, args: readonly unknown[]): unknown {
+export function dispatch(op: Operator, args: readonly unknown[]): unknown {
+  if (op.guard) {
+    args = args.map(snapshot)
+    const danger = op.guard(...args)
+    if (danger) throw explain(op, args, new Error(danger))
+  }
   const values: unknown[] = [op.id]
   for (let k = 0; k < args.length; k++) values.push(toNative(op, k, args[k]))
   let result: unknown
   try {
     result = native.call.apply(native, values as [number])
   } catch (cause) {
-    throw explain(op, args, cause as Error)
+    throw explain(op, args, cause)
   }
   const { returns } = op
   if (returns.length === 0) return undefined
@@ -67,13 +83,21 @@ function toNative(op: NativeOperator, k: number, value: unknown): unknown {
   }
   if (type.kind === "list" && type.element === "Tensor") {
     if (!Array.isArray(value)) throw refuse(op, k, `expected an array of tensors, got ${describe(value)}`)
-    return value.map((element) => {
+    return entries(value).map((element) => {
       if (element instanceof Tensor) return element.handleFor(op.name)
       if (element == null && type.elementOptional) return null
       throw refuse(op, k, `expected an array of tensors, got one with ${describe(element)}`)
     })
   }
   return value
+}
+
+/** A list whose entries cannot change between the guard's look and the call. */
+const snapshot = (value: unknown): unknown => (Array.isArray(value) ? [...entries(value)] : value)
+
+function entries(list: unknown[]): unknown[] {
+  if (list.length > MAX_LIST) throw new OpError(`A list of ${list.length} entries is too long.`)
+  return list
 }
 
 function fromNative(op: NativeOperator, k: number, value: unknown, args: readonly unknown[]): unknown {
@@ -92,20 +116,26 @@ function refuse(op: NativeOperator, k: number, reason: string): OpError {
   return new OpError(`${op.name}: argument ${k} (${op.arguments[k]?.name}): ${reason}.`)
 }
 
-function explain(op: NativeOperator, args: readonly unknown[], cause: Error): OpError {
+function explain(op: NativeOperator, args: readonly unknown[], cause: unknown): OpError {
   const shown = args.flatMap((value, k) => {
     const name = op.arguments[k]?.name ?? `argument ${k}`
     return value === undefined ? [] : [`${name}: ${describe(value)}`]
   })
-  const reason = cause.message.split("\nException raised")[0]?.trim()
+  // What a getter of the caller's throws need not be an Error.
+  const reason = cause instanceof Error ? cause.message.split("\nException raised")[0]?.trim() : describe(cause)
   return new OpError(`${op.name}(${shown.join(", ")}): ${reason}`, { cause })
 }
 
-function describe(value: unknown): string {
-  if (value instanceof Tensor) return value.isDisposed ? "a disposed tensor" : value.signature
-  if (Array.isArray(value)) {
-    const shown = value.slice(0, 8).map(describe)
-    return `[${shown.join(", ")}${value.length > 8 ? `, ... ${value.length} in all` : ""}]`
+function describe(value: unknown, depth = 0): string {
+  try {
+    if (value instanceof Tensor) return value.isDisposed ? "a disposed tensor" : value.signature
+    if (Array.isArray(value)) {
+      if (depth > 2) return "[...]"
+      const shown = Array.from({ length: Math.min(value.length, 8) }, (_, k) => describe(value[k], depth + 1))
+      return `[${shown.join(", ")}${value.length > 8 ? `, ... ${value.length} in all` : ""}]`
+    }
+  } catch {
+    return "an object" // a getter threw, or it only looks like a tensor
   }
   if (typeof value === "string") return JSON.stringify(value.slice(0, 60))
   if (typeof value === "object" && value !== null) return "an object"

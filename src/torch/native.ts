@@ -68,7 +68,10 @@ export interface Native {
   operatorNames(): string[]
   findOperator(name: string, overload: string): NativeOperator
   call(id: number, ...values: unknown[]): unknown
-  release(tensor: Handle): boolean
+  /** "float32[2, 3]" */
+  signature(tensor: Handle): string
+  /** Returns the signature of what it freed, or null when there was nothing. */
+  release(tensor: Handle): string | null
   liveTensors(): number
   shape(tensor: Handle): number[]
   strides(tensor: Handle): number[]

@@ -18,28 +18,32 @@ export function format(tensor: Tensor): string {
   const shown = (size: number) =>
     short && size > 2 * EDGE ? [...range(0, EDGE), -1, ...range(size - EDGE, size)] : range(0, size)
 
-  // First the shown numbers (each row fetched once), then one common format, then the brackets.
+  // First the shown numbers, row by row, then one common format, then the brackets.
   const rows = new Map<string, number[]>()
   const visit = (view: Tensor, path: readonly number[]): void => {
-    if (view.ndim <= 1) {
-      const flat = view.ndim === 0 ? [view.item()] : (view.toArray() as number[])
-      rows.set(path.join(), flat)
+    if (view.ndim > 1) {
+      for (const k of shown(view.size(0))) if (k >= 0) tidy(() => visit(view.select(0, k), [...path, k]))
       return
     }
-    for (const k of shown(view.size(0))) if (k >= 0) tidy(() => visit(view.select(0, k), [...path, k]))
+    const size = view.numel
+    const parts = short && size > 2 * EDGE ? [view.narrow(0, 0, EDGE), view.narrow(0, size - EDGE, EDGE)] : [view]
+    rows.set(
+      path.join(),
+      parts.flatMap((part) => part.toArray() as number[]),
+    )
   }
   tidy(() => visit(tensor.detach(), []))
-  const visible = [...rows.values()].flatMap((row) =>
-    shown(row.length).flatMap((k) => (k < 0 ? [] : [row[k] as number])),
-  )
+  const visible = [...rows.values()].flat()
   const text = numberFormat(visible, dtype)
   const width = Math.max(...visible.map((value) => text(value).length))
 
   const draw = (dim: number, path: readonly number[]): string => {
     const indent = " ".repeat(dim + 8)
     if (dim >= shape.length - 1) {
-      const row = rows.get(path.join()) ?? []
-      const cells = shown(row.length).map((k) => (k < 0 ? "..." : text(row[k] as number).padStart(width)))
+      const numbers = (rows.get(path.join()) ?? []).values()
+      const cells = shown(shape[dim] ?? 1).map((k) =>
+        k < 0 ? "..." : text(numbers.next().value as number).padStart(width),
+      )
       return shape.length === 0 ? (cells[0] ?? "") : `[${wrap(cells, indent)}]`
     }
     const blank = `,${"\n".repeat(Math.max(1, shape.length - dim - 1))}${indent}`
@@ -61,7 +65,8 @@ function numberFormat(values: readonly number[], dtype: string): (value: number)
   return (value) => (Number.isFinite(value) ? value.toFixed(4) : word(value))
 }
 
-const exponential = (value: number) => (Number.isFinite(value) ? value.toExponential(4) : word(value))
+const exponential = (value: number) =>
+  Number.isFinite(value) ? value.toExponential(4).replace(/(?<=e.)\d$/, "0$&") : word(value)
 const word = (value: number) => (Number.isNaN(value) ? "nan" : value > 0 ? "inf" : "-inf")
 
 function wrap(cells: readonly string[], indent: string): string {

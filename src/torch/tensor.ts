@@ -41,8 +41,7 @@ export class Tensor implements Disposable {
   /** Frees the handle now. What autograd still needs stays alive inside libtorch. Idempotent. */
   dispose(): void {
     if (this.#handle < 0) return
-    this.#last = this.signature
-    native.release(this.#handle)
+    this.#last = native.release(this.#handle) ?? ""
     this.#handle = -1
   }
 
@@ -94,7 +93,7 @@ export class Tensor implements Disposable {
 
   /** "float32[2, 3]", as error messages show it. */
   get signature(): string {
-    return `${this.dtype}[${this.shape.join(", ")}]`
+    return native.signature(this.handleFor("signature"))
   }
 
   /** Size along one axis; negative counts from the end. */

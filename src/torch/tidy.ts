@@ -18,6 +18,7 @@ export function track(tensor: Tensor): void {
 export function tidy<T>(fn: () => T): T {
   const scope: Scope = []
   const depth = scopes.push(scope)
+  const survivors = new Set<Tensor>()
   let result: T
   try {
     result = fn()
@@ -25,14 +26,13 @@ export function tidy<T>(fn: () => T): T {
       result.then(undefined, () => {}) // its own rejection would be reported as unhandled, hiding ours
       throw new TypeError("tidy() was given an async function; it must be synchronous. Await outside, tidy inside.")
     }
+    collect(result, survivors, new Set())
   } catch (error) {
     scopes.length = depth - 1
     free(scope)
     throw error
   }
   scopes.length = depth - 1
-  const survivors = new Set<Tensor>()
-  collect(result, survivors, new Set())
   const parent = scopes[depth - 2]
   for (const tensor of scope) {
     if (!survivors.has(tensor)) {

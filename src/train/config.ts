@@ -1,6 +1,7 @@
 // The configuration of a training run: one flat object. It is what the command line's flags, a --config file and the
 // library's callers fill in, and what the run folder keeps.
 import { z } from "zod"
+import type { ClassSelection } from "../data/label-map.ts"
 import { didYouMean, UserError } from "../errors.ts"
 import { lossNames } from "../losses/index.ts"
 import { modelNames } from "../models/index.ts"
@@ -53,6 +54,9 @@ export type TrainConfigInput = z.input<typeof schema>
 
 /** The keys with their descriptions, in order: the command line's help is made of them. */
 export const configFields = schema.shape
+
+/** The choice of classes, as a data set takes it. */
+export const classSelection = ({ classes, others }: TrainConfig): ClassSelection => (classes === null ? {} : { classes, others })
 
 const DEFAULT_BUDGET = 600 // seconds
 

@@ -1,15 +1,15 @@
 // A whole training run: data opened and checked, model made, trained, evaluated, everything in the run folder.
 import { isDeepStrictEqual } from "node:util"
 import { type Census, censusLabels } from "../data/census.ts"
-import { evaluationBatches, trainingBatches } from "../data/loader.ts"
+import { defaultWorkers, Loader } from "../data/loader.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
-import { evaluate, type Scores, summarize } from "../infer/evaluate.ts"
+import { estimateEvaluation, evaluate, evaluationLoader, type Scores, summarize } from "../infer/evaluate.ts"
 import { losses } from "../losses/index.ts"
-import { createModel, type SegmentationModel } from "../models/index.ts"
+import { createModel } from "../models/index.ts"
 import { createOptimizer, schedules, warmup } from "../optim/index.ts"
 import { manualSeed, setThreads } from "../torch/index.ts"
-import { parseConfig, type TrainConfig } from "./config.ts"
+import { classSelection, parseConfig, type TrainConfig } from "./config.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
 import { type Length, Trainer, type TrainerEvents } from "./trainer.ts"
 
@@ -18,6 +18,8 @@ export interface RunEvents extends Omit<TrainerEvents, "onEvaluation"> {
   onEvaluation?: (record: EvaluationRecord, predictions: readonly Prediction[]) => void | Promise<void>
   /** While labels are counted, before anything else: masks done and in all. */
   onCensus?: (done: number, total: number) => void
+  /** While validation images are scored: images done and in all. */
+  onEvaluating?: (done: number, total: number) => void
   /** Everything is checked and the first step is about to be made. */
   onStart?: (about: RunStart) => void
 }
@@ -81,11 +83,11 @@ export async function resumeRun(path: string, changes: Record<string, unknown> =
 }
 
 async function execute(config: TrainConfig, openRun: (labelMap: VocFolder["labelMap"]) => RunFolder, resume: boolean, options: RunOptions): Promise<RunResult> {
-  const { onCensus, onStart, onEvaluation, onStep, signal } = options
+  const { onCensus, onStart, onEvaluating, onEvaluation, onStep, signal } = options
   if (config.threads !== null) setThreads(config.threads)
-  const classes = { classes: config.classes ?? undefined, others: config.others }
-  const trainSet = openVocFolder(config.data, { split: config.trainSplit, ...classes })
-  const valSet = openVocFolder(config.data, { split: config.valSplit, ...classes })
+  const selection = classSelection(config)
+  const trainSet = openVocFolder(config.data, { split: config.trainSplit, ...selection })
+  const valSet = openVocFolder(config.data, { split: config.valSplit, ...selection })
   const total = trainSet.ids.length + valSet.ids.length
   const census = await censusLabels(trainSet, { onProgress: (done) => onCensus?.(done, total) })
   await censusLabels(valSet, { onProgress: (done) => onCensus?.(trainSet.ids.length + done, total) })
@@ -96,32 +98,36 @@ async function execute(config: TrainConfig, openRun: (labelMap: VocFolder["label
   using model = createModel(config.model, { ...config, numClasses })
   using optimizer = createOptimizer(config.optimizer, model.namedParameters(), config.learningRate, config)
 
+  const workers = config.workers ?? defaultWorkers()
+  const { batchSize, seed, crop: cropSize, scale, flip } = config
+  await using trainLoader = new Loader(trainSet, { batchSize, seed, workers, transform: { name: "randomCrop", cropSize, scale, flip } })
+  await using valLoader = evaluationLoader(valSet, { workers })
+
   let predictions: Prediction[] = []
   const runEvaluation = async (): Promise<Scores> => {
     predictions = []
     let index = 0
-    const matrix = await evaluate(model, evaluationBatches(valSet, config), numClasses, {
+    const matrix = await evaluate(model, valLoader.pass(), numClasses, {
       onBatch: ({ ids }, labels) => {
         const size = labels.length / ids.length
         for (const k of ids.keys()) {
           if (shown.has(index)) predictions.push({ index, labels: labels.slice(k * size, (k + 1) * size) })
           index++
         }
+        onEvaluating?.(index, valSet.ids.length)
       },
     })
     return summarize(matrix, labelMap)
   }
   const shown = evenlySpread(valSet.ids.length, SHOWN_IMAGES)
-  const stepsPerEpoch = Math.max(1, Math.floor(trainSet.ids.length / config.batchSize))
   const length: Length =
-    config.budget !== null ? { seconds: config.budget } : { steps: config.steps ?? Math.max(1, Math.round((config.epochs ?? 1) * stepsPerEpoch)) }
+    config.budget !== null ? { seconds: config.budget } : { steps: config.steps ?? Math.max(1, Math.round((config.epochs ?? 1) * trainLoader.stepsPerEpoch)) }
   const evaluationSeconds = await estimateEvaluation(model, valSet)
   const run = openRun(labelMap)
   if (resume && !isDeepStrictEqual(run.labelMap, labelMap)) {
     throw new UserError(`The classes of ${config.data} are not those that ${run.path} was trained on. Resume with the same data set.`)
   }
 
-  await using batches = trainingBatches(trainSet, config)
   const trainer = new Trainer({
     model,
     optimizer,
@@ -129,7 +135,7 @@ async function execute(config: TrainConfig, openRun: (labelMap: VocFolder["label
     learningRate: config.learningRate,
     schedule: warmup(schedules[config.schedule](), { until: config.warmup, from: 0.01 }),
     length,
-    batches: (start) => batches.from(start),
+    loader: trainLoader,
     evaluate: runEvaluation,
     evaluationSeconds,
     evaluations: config.evaluations,

@@ -1,6 +1,6 @@
 // The Trainer: steps, evaluations between them, the best weights kept, a stop at any time without loss.
 // It knows nothing of file formats or of the command line: it is given batches, and a way to evaluate.
-import type { Batch } from "../data/loader.ts"
+import type { Batch } from "../data/batch.ts"
 import type { Loss } from "../losses/index.ts"
 import type { Scores } from "../infer/evaluate.ts"
 import type { SegmentationModel } from "../models/index.ts"
@@ -12,7 +12,10 @@ import type { EvaluationRecord, RunFolder, StepRecord } from "./run-folder.ts"
 /** A number of optimizer steps, or seconds in which training and its evaluations must fit. */
 export type Length = { readonly steps: number } | { readonly seconds: number }
 
-export interface TrainingBatches extends AsyncIterable<Batch> {
+/** Where batches come from: data/loader.ts's Loader. */
+export interface BatchSource {
+  /** Training batches without end, from global step `startStep` on. */
+  batches(options: { startStep: number }): AsyncIterable<Batch>
   /** Seconds spent waiting for images so far. */
   readonly waitSeconds: number
 }
@@ -25,8 +28,7 @@ export interface TrainerParts {
   readonly learningRate: number
   readonly schedule: Schedule
   readonly length: Length
-  /** Batches from global step `start` on. */
-  readonly batches: (start: number) => TrainingBatches
+  readonly loader: BatchSource
   /** Scores of the model (in eval mode) on the validation split. */
   readonly evaluate: () => Promise<Scores>
   /** Seconds that one evaluation will take, as far as is known before the first. */
@@ -91,13 +93,12 @@ export class Trainer {
    * @throws TrainingError when the loss is not finite; the weights before that step are saved
    */
   async train({ signal, onStep, onEvaluation }: TrainerEvents & { signal?: AbortSignal } = {}): Promise<boolean> {
-    const { run } = this.#parts
-    const batches = this.#parts.batches(this.#state.step)
+    const { run, loader } = this.#parts
     let progress = this.progress
-    let waited = 0
+    let waited = loader.waitSeconds
     let mark = performance.now()
     if (progress < 1 && !signal?.aborted) {
-      for await (const batch of batches) {
+      for await (const batch of loader.batches({ startStep: this.#state.step })) {
         const learningRate = this.#parts.learningRate * this.#parts.schedule({ progress, step: this.#state.step })
         const loss = this.#step(batch, learningRate)
 
@@ -113,9 +114,9 @@ export class Trainer {
           loss,
           learningRate,
           imagesPerSecond: batch.ids.length / seconds,
-          dataWait: Math.min(1, (batches.waitSeconds - waited) / seconds),
+          dataWait: Math.min(1, (loader.waitSeconds - waited) / seconds),
         }
-        waited = batches.waitSeconds
+        waited = loader.waitSeconds
         run.log(record)
         progress = Math.max(progress, this.progress) // an evaluation that took longer than expected must not turn it back
         onStep?.(record, progress)

@@ -34,20 +34,20 @@ export const goldenJson = (name: string): unknown => JSON.parse(readFileSync(pat
 export const copyOf = (tensor: Tensor): Tensor => fromData(tensor.data(), tensor.shape, { dtype: tensor.dtype })
 
 /**
- * Expects equal shapes and |actual - expected| <= tolerance * max(1, max|expected|) for every element. Relative to the
- * largest, because an element near 0 is the difference of large ones, with their rounding.
+ * Expects equal shapes and |actual - expected| <= tolerance * max|expected| for every element. Relative to the largest,
+ * because an element near 0 is a difference of large numbers and has their rounding.
  */
 export function expectClose(actual: Tensor | null, expected: Tensor, tolerance: number, what: string): void {
   if (!actual) throw new Error(`${what}: no tensor, expected ${expected.signature}.`)
   expect(actual.shape, `${what}: shape`).toEqual(expected.shape)
   const [a, b] = [numbers(actual), numbers(expected)]
-  const scale = b.reduce((largest, value) => Math.max(largest, Math.abs(value)), 1)
-  let worst = 0
-  for (const [i, value] of a.entries()) {
-    const difference = Math.abs(value - (b[i] as number))
+  let [worst, largest] = [0, 0]
+  for (const [i, value] of b.entries()) {
+    const difference = Math.abs((a[i] as number) - value)
     if (!(difference <= worst)) worst = difference // NaN too
+    largest = Math.max(largest, Math.abs(value))
   }
-  expect(worst / scale, `${what}: largest difference over largest value`).toBeLessThanOrEqual(tolerance)
+  expect(worst, `${what}: largest difference (largest value ${largest})`).toBeLessThanOrEqual(tolerance * largest)
 }
 
 const numbers = (tensor: Tensor): number[] => Array.from(tensor.data() as Iterable<number | bigint>, Number)

@@ -1,0 +1,36 @@
+// The worker thread of loader.ts: makes the batches it is sent plans for, one after the other.
+import { workerData } from "node:worker_threads"
+import { move, transferableSymbol, valueSymbol } from "piscina"
+import { UserError } from "../errors.ts"
+import { type Batch, type BatchPlan, makeBatch } from "./batch.ts"
+import { buildTransform, type TransformSpec } from "./transforms.ts"
+import { type VocFiles, VocFolder } from "./voc-folder.ts"
+
+export type WorkerSetup = { readonly files: VocFiles; readonly transform: TransformSpec }
+
+/** A batch, or the message of a UserError: between threads an error keeps its message but not its class. */
+export type WorkerAnswer = { readonly batch: Batch } | { readonly problem: string }
+
+const setup = workerData as WorkerSetup
+const dataset = new VocFolder(setup.files)
+const transform = buildTransform(setup.transform)
+
+let queue: Promise<unknown> = Promise.resolve()
+
+/** Plans wait here rather than on the main thread, which cannot hand out the next one while it is inside a training step. */
+export default function work(plan: BatchPlan): Promise<WorkerAnswer> {
+  const answer = queue.then(() => answerTo(plan))
+  queue = answer.catch(() => {})
+  return answer
+}
+
+async function answerTo(plan: BatchPlan): Promise<WorkerAnswer> {
+  try {
+    const batch = await makeBatch(dataset, transform, plan)
+    const buffers = [batch.images.buffer, batch.masks.buffer] // moved to the main thread, not copied
+    return move({ [transferableSymbol]: buffers, [valueSymbol]: { batch } }) as unknown as WorkerAnswer
+  } catch (error) {
+    if (error instanceof UserError) return { problem: error.message }
+    throw error
+  }
+}

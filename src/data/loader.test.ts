@@ -1,0 +1,221 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import sharp from "sharp"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { UserError } from "../errors.ts"
+import type { Batch } from "./batch.ts"
+import { vocColor } from "./label-map.ts"
+import { Loader, type LoaderOptions } from "./loader.ts"
+import { writeIndexedPng } from "./png.ts"
+import { openVocFolder, type VocFolder } from "./voc-folder.ts"
+
+// Eleven pictures that differ in content; the last is of another size.
+const root = mkdtempSync(join(tmpdir(), "loader-"))
+const names = Array.from({ length: 11 }, (_, i) => `p${String(i).padStart(2, "0")}`)
+let data: VocFolder
+beforeAll(async () => {
+  for (const folder of ["JPEGImages", "SegmentationClass", "ImageSets/Segmentation"]) {
+    mkdirSync(join(root, folder), { recursive: true })
+  }
+  writeFileSync(join(root, "label_map.txt"), "background\nthing\n")
+  const lists = {
+    train: names.slice(0, 10),
+    odd: names.slice(8),
+    two: names.slice(0, 2),
+    bad: [...names.slice(0, 10), "bad"],
+  }
+  for (const [split, ids] of Object.entries(lists)) {
+    writeFileSync(join(root, `ImageSets/Segmentation/${split}.txt`), ids.join("\n"))
+  }
+  for (const [i, name] of [...names, "bad"].entries()) {
+    const [width, height] = name === "p10" ? [30, 40] : [40, 30]
+    const pixels = Uint8Array.from({ length: width * height * 3 }, (_, j) => (j * (i + 3) + i * 20) & 255)
+    const image = await sharp(pixels, { raw: { width, height, channels: 3 } })
+      .jpeg()
+      .toBuffer()
+    writeFileSync(join(root, `JPEGImages/${name}.jpg`), name === "bad" ? image.subarray(0, 400) : image)
+    const mask = Uint8Array.from({ length: width * height }, (_, j) => (j >> i) & 1)
+    writeFileSync(
+      join(root, `SegmentationClass/${name}.png`),
+      writeIndexedPng(mask, width, height, [vocColor(0), vocColor(1)]),
+    )
+  }
+  data = openVocFolder(root, { split: "train" })
+})
+afterAll(() => rmSync(root, { recursive: true }))
+
+const crop = { name: "randomCrop", cropSize: [24, 20], verticalFlip: 0.5 } as const
+const whole = { name: "whole" } as const
+const options = { batchSize: 3, transform: crop, seed: 5, workers: 0 } satisfies LoaderOptions
+
+async function take(batches: AsyncIterable<Batch>, count: number): Promise<Batch[]> {
+  const taken: Batch[] = []
+  for await (const batch of batches) {
+    taken.push(batch)
+    if (taken.length === count) break
+  }
+  return taken
+}
+const threads = () => process.getActiveResourcesInfo().filter((name) => name === "MessagePort").length
+
+describe("training batches", () => {
+  test("are the same with 0, 1 and 3 workers, whatever is made ahead", async () => {
+    const made: Batch[][] = []
+    for (const more of [{ workers: 0 }, { workers: 1 }, { workers: 3, prefetch: 5 }]) {
+      await using loader = new Loader(data, { ...options, ...more })
+      made.push(await take(loader.batches(), 7))
+    }
+    expect(made[0]![0]).toMatchObject({ shape: [3, 24, 20], step: 0, epoch: 0 })
+    expect(made[0]![6]).toMatchObject({ step: 6, epoch: 2 })
+    expect(made[0]![0]!.images).toHaveLength(3 * 3 * 24 * 20)
+    expect(made[1]).toEqual(made[0])
+    expect(made[2]).toEqual(made[0])
+  })
+
+  test("start at any step with what an uninterrupted run would have seen there, without loading what came before", async () => {
+    await using loader = new Loader(data, options)
+    const all = await take(loader.batches(), 8)
+    for (const startStep of [1, 3, 5]) {
+      expect(await take(loader.batches({ startStep }), 3)).toEqual(all.slice(startStep, startStep + 3))
+    }
+    const far = await take(loader.batches({ startStep: 3_000_000 }), 1)
+    expect(far[0]).toMatchObject({ step: 3_000_000, epoch: 1_000_000 })
+  })
+
+  test("hold each sample at most once an epoch, in an order of its own; the incomplete batch is dropped", async () => {
+    await using loader = new Loader(data, options)
+    expect(loader.stepsPerEpoch).toBe(3)
+    const epochs = [0, 1, 2, 3].map(() => [] as string[])
+    for (const batch of await take(loader.batches(), 12)) epochs[batch.epoch]!.push(...batch.ids)
+    for (const ids of epochs) expect(new Set(ids).size).toBe(9)
+    expect(new Set(epochs.map((ids) => ids.join())).size).toBe(4)
+    expect(new Set(epochs.flat()).size).toBe(10) // who was left out changes
+  })
+
+  test("of fewer samples than a batch: one smaller batch an epoch", async () => {
+    await using loader = new Loader(openVocFolder(root, { split: "two" }), options)
+    expect(loader.stepsPerEpoch).toBe(1)
+    const [first, second] = await take(loader.batches(), 2)
+    expect([first?.shape[0], second?.shape[0], second?.epoch]).toEqual([2, 2, 1])
+  })
+
+  test("differ with the seed, in order and in crops", async () => {
+    await using one = new Loader(data, options)
+    await using two = new Loader(data, { ...options, seed: 6 })
+    const [a, b] = [await take(one.batches(), 1), await take(two.batches(), 1)]
+    expect(a[0]!.ids).not.toEqual(b[0]!.ids)
+    expect(a[0]!.images).not.toEqual(b[0]!.images)
+  })
+})
+
+describe("an evaluation pass", () => {
+  test.each([0, 2])("gives every sample once, in order, the last batch smaller (%i workers)", async (workers) => {
+    await using loader = new Loader(data, { batchSize: 4, transform: whole, workers })
+    for (const _ of [1, 2]) {
+      const batches = await take(loader.pass(), Number.POSITIVE_INFINITY)
+      expect(batches.flatMap(({ ids }) => ids)).toEqual(data.ids)
+      expect(batches.map(({ shape }) => shape)).toEqual([
+        [4, 30, 40],
+        [4, 30, 40],
+        [2, 30, 40],
+      ])
+      expect(batches.map(({ step }) => step)).toEqual([0, 1, 2])
+    }
+  })
+
+  test("of unequal sizes works one by one, and says so otherwise", async () => {
+    const odd = openVocFolder(root, { split: "odd" })
+    await using single = new Loader(odd, { batchSize: 1, transform: whole, workers: 0 })
+    expect((await take(single.pass(), 3)).map(({ shape }) => shape[2])).toEqual([40, 40, 30])
+    await using loader = new Loader(odd, { batchSize: 3, transform: whole, workers: 0 })
+    await expect(take(loader.pass(), 1)).rejects.toThrow(
+      'Samples of one batch have different sizes: "p08" is 40x30 and "p10" is 30x40. Use batch size 1, or a transform',
+    )
+  })
+})
+
+describe("problems", () => {
+  test.each([0, 1])(
+    "a sample that cannot be read ends the iteration at its own step, as a UserError (%i workers)",
+    async (workers) => {
+      await using loader = new Loader(openVocFolder(root, { split: "bad" }), {
+        batchSize: 2,
+        transform: whole,
+        workers,
+      })
+      const seen: number[] = []
+      const read = async () => {
+        for await (const batch of loader.pass()) seen.push(batch.step)
+      }
+      const error = await read().catch((e: unknown) => e)
+      expect(error).toBeInstanceOf(UserError)
+      expect((error as Error).message).toMatch(/^Cannot read image .*bad\.jpg: premature end of JPEG image/)
+      expect(seen).toEqual([0, 1, 2, 3, 4])
+      expect((await take(loader.pass(), 2)).map(({ step }) => step)).toEqual([0, 1]) // and the loader still works
+    },
+  )
+
+  test.each<[string, object, string]>([
+    ["batch size", { batchSize: 0 }, "batchSize: got 0; expected a whole number, at least 1."],
+    ["workers", { workers: -1 }, "workers: got -1; expected a whole number, at least 0."],
+    ["prefetch", { prefetch: 0.5 }, "prefetch: got 0.5"],
+    ["seed", { seed: 0.5 }, "seed: got 0.5; expected a whole number."],
+    ["transform", { transform: { name: "resize", size: [0, 0] } }, "size: got 0 x 0"],
+  ])("wrong options: %s", (_, wrong, message) => {
+    expect(() => new Loader(data, { ...options, ...wrong })).toThrow(UserError)
+    expect(() => new Loader(data, { ...options, ...wrong })).toThrow(message)
+  })
+  test("a wrong first step", () => {
+    const loader = new Loader(data, options)
+    expect(() => loader.batches({ startStep: -1 })).toThrow("startStep: got -1; expected a whole number, at least 0.")
+  })
+})
+
+describe("prefetching", () => {
+  test("goes on while the main thread is busy, and stops at its bound", async () => {
+    await using loader = new Loader(data, { ...options, workers: 1, prefetch: 2 })
+    const batches = loader.batches()
+    await batches.next()
+    const busy = performance.now() + 400 // a training step: synchronous, no turn of the event loop
+    while (performance.now() < busy);
+    loader.waitSeconds = 0
+    await batches.next()
+    expect(loader.waitSeconds).toBeLessThan(0.1)
+    await batches.return(undefined as never)
+  })
+
+  test("counts the seconds that were spent waiting", async () => {
+    await using loader = new Loader(data, options)
+    const start = performance.now()
+    await take(loader.batches(), 5)
+    expect(loader.waitSeconds).toBeGreaterThan(0)
+    expect(loader.waitSeconds).toBeLessThanOrEqual((performance.now() - start) / 1000)
+  })
+})
+
+describe("closing", () => {
+  test("in the middle of decoding leaves no worker, twenty times over", async () => {
+    const before = threads()
+    for (let i = 0; i < 20; i++) {
+      await using loader = new Loader(data, { ...options, workers: 2, prefetch: 4 })
+      if (i % 2 === 0) await take(loader.batches(), 1)
+      else
+        void loader
+          .batches()
+          .next()
+          .catch(() => {})
+    }
+    expect(threads()).toBe(before)
+  })
+
+  test("ends an iteration that waits, and refuses a new one", async () => {
+    const loader = new Loader(data, { ...options, workers: 1 })
+    const waiting = loader.batches().next()
+    const closing = loader[Symbol.asyncDispose]()
+    await expect(waiting).rejects.toThrow("closed while a batch was awaited")
+    await closing
+    await expect(loader.pass().next()).rejects.toThrow("Loader: it is closed")
+    await loader[Symbol.asyncDispose]() // again, without harm
+  })
+})

@@ -1,0 +1,158 @@
+// Batches, made ahead of time in worker threads while the main thread trains.
+// What comes out depends only on (seed, epoch, sample): not on the number of workers, on timing, or on where a run resumed.
+import { availableParallelism } from "node:os"
+import { extname } from "node:path"
+import { Piscina } from "piscina"
+import { UserError } from "../errors.ts"
+import { type Batch, type BatchPlan, makeBatch } from "./batch.ts"
+import type { WorkerAnswer, WorkerSetup } from "./loader-worker.ts"
+import { permutation, randomFor } from "./random.ts"
+import { buildTransform, type Transform, type TransformSpec } from "./transforms.ts"
+import type { VocFolder } from "./voc-folder.ts"
+
+export type LoaderOptions = {
+  readonly batchSize: number
+  readonly transform: TransformSpec
+  /** Chooses order and augmentation. */
+  readonly seed?: number
+  /** Worker threads; 0 makes each batch on the main thread when it is asked for. */
+  readonly workers?: number
+  /** Batches made ahead. Bounded, because decoding competes with training for the same cores. */
+  readonly prefetch?: number
+}
+
+/** All cores but one, which stays with training; at least 1, at most 4. */
+export const defaultWorkers = () => Math.max(1, Math.min(4, availableParallelism() - 1))
+
+/**
+ * Loads a data set in batches.
+ * ```ts
+ * await using loader = new Loader(dataset, { batchSize: 8, transform: { name: "randomCrop", cropSize: [256, 256] } })
+ * for await (const batch of loader.batches()) { ... }   // training: shuffled, without end
+ * for await (const batch of loader.pass()) { ... }      // evaluation: every sample once, in order
+ * ```
+ * A problem with a sample ends the iteration with its UserError, at the step that sample belongs to.
+ */
+export class Loader {
+  /** Seconds for which iterations stood waiting for a batch: the part of a run's time that loading costs. */
+  waitSeconds = 0
+
+  readonly #dataset: VocFolder
+  readonly #batchSize: number
+  readonly #seed: number
+  readonly #prefetch: number
+  readonly #transform: Transform
+  readonly #pool: Piscina<BatchPlan, WorkerAnswer> | undefined
+  #isClosed = false
+
+  constructor(
+    dataset: VocFolder,
+    { batchSize, transform, seed = 0, workers = defaultWorkers(), prefetch = Math.max(2, workers) }: LoaderOptions,
+  ) {
+    checkWhole("batchSize", batchSize, 1)
+    checkWhole("workers", workers, 0)
+    checkWhole("prefetch", prefetch, 1)
+    if (!Number.isSafeInteger(seed)) throw new UserError(`seed: got ${seed}; expected a whole number.`)
+    this.#dataset = dataset
+    this.#batchSize = batchSize
+    this.#seed = seed
+    this.#prefetch = workers === 0 ? 0 : prefetch
+    this.#transform = buildTransform(transform) // also checks the options here, before any worker starts
+    if (workers > 0) {
+      this.#pool = new Piscina({
+        // the checkout and the tests run .ts, the published package .js
+        filename: new URL(`./loader-worker${extname(import.meta.url)}`, import.meta.url).href,
+        minThreads: workers,
+        maxThreads: workers,
+        concurrentTasksPerWorker: Math.ceil(prefetch / workers),
+        recordTiming: false,
+        workerData: { files: dataset.files, transform } satisfies WorkerSetup,
+      })
+      this.#pool.on("error", () => {}) // an idle worker died: the pool has replaced it, and a batch that fails says so itself
+    }
+  }
+
+  /**
+   * Training steps in an epoch. The last, incomplete batch is dropped (batch-norm on a small remainder is noise, and on one
+   * sample an error), except where it is the only one. Each epoch is shuffled anew, so no sample is left out for good.
+   */
+  get stepsPerEpoch(): number {
+    return Math.max(1, Math.floor(this.#dataset.ids.length / this.#batchSize))
+  }
+
+  /**
+   * Batches for training, shuffled, without end.
+   * @param startStep the first step wanted; what came before is skipped without being loaded, so a resumed run sees what the
+   *   uninterrupted one would have seen
+   */
+  batches({ startStep = 0 } = {}): AsyncGenerator<Batch, never> {
+    checkWhole("startStep", startStep, 0)
+    return this.#iterate(this.#trainingPlans(startStep)) as AsyncGenerator<Batch, never>
+  }
+
+  /** Every sample once, in order; the last batch may be smaller. */
+  pass(): AsyncGenerator<Batch, void> {
+    return this.#iterate(this.#passPlans())
+  }
+
+  /** Ends the worker threads. An iteration that still waits for a batch then ends with an error. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosed = true
+    await this.#pool?.destroy()
+  }
+
+  *#trainingPlans(startStep: number): Generator<BatchPlan> {
+    const perEpoch = this.stepsPerEpoch
+    let order: Uint32Array = new Uint32Array()
+    for (let step = startStep; ; step++) {
+      const epoch = Math.floor(step / perEpoch)
+      const start = (step % perEpoch) * this.#batchSize
+      if (start === 0 || order.length === 0) {
+        order = permutation(this.#dataset.ids.length, randomFor(this.#seed, epoch))
+      }
+      yield { seed: this.#seed, epoch, step, indices: [...order.subarray(start, start + this.#batchSize)] }
+    }
+  }
+
+  *#passPlans(): Generator<BatchPlan> {
+    const count = this.#dataset.ids.length
+    for (let step = 0, start = 0; start < count; step++, start += this.#batchSize) {
+      const length = Math.min(this.#batchSize, count - start)
+      yield { seed: this.#seed, epoch: 0, step, indices: Array.from({ length }, (_, i) => start + i) }
+    }
+  }
+
+  async *#iterate(plans: Generator<BatchPlan>): AsyncGenerator<Batch, void> {
+    const ahead: Promise<Batch>[] = []
+    while (true) {
+      while (ahead.length <= this.#prefetch) {
+        const { value, done } = plans.next()
+        if (done) break
+        const batch = this.#load(value)
+        batch.catch(() => {}) // handled below, when its turn comes; until then it must not count as unhandled
+        ahead.push(batch)
+      }
+      const next = ahead.shift()
+      if (next === undefined) return
+      const asked = performance.now()
+      const batch = await next
+      this.waitSeconds += (performance.now() - asked) / 1000
+      yield batch
+    }
+  }
+
+  async #load(plan: BatchPlan): Promise<Batch> {
+    if (this.#isClosed) throw new Error("Loader: it is closed")
+    if (this.#pool === undefined) return makeBatch(this.#dataset, this.#transform, plan)
+    const answer = await this.#pool.run(plan).catch((cause) => {
+      throw this.#isClosed ? new Error("Loader: closed while a batch was awaited", { cause }) : cause
+    })
+    if ("problem" in answer) throw new UserError(answer.problem)
+    return answer.batch
+  }
+}
+
+function checkWhole(name: string, value: number, least: number): void {
+  if (Number.isSafeInteger(value) && value >= least) return
+  throw new UserError(`${name}: got ${value}; expected a whole number, at least ${least}.`)
+}
