@@ -7,5 +7,7 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: 2,
     testTimeout: 30_000,
+    // Two test files run at once; with two threads each they would wait for each other at every operator.
+    env: { OMP_NUM_THREADS: "1" },
   },
 })

@@ -12,7 +12,11 @@ import { table } from "../src/cli/output.ts"
 import { workloads } from "./workloads.ts"
 
 const { values: options } = parseArgs({
-  options: { rounds: { type: "string", default: "15" }, python: { type: "string", default: "/usr/bin/python3" }, only: { type: "string" } },
+  options: {
+    rounds: { type: "string", default: "15" },
+    python: { type: "string", default: "/usr/bin/python3" },
+    only: { type: "string" },
+  },
 })
 const rounds = Number(options.rounds)
 const threads = availableParallelism()
@@ -62,7 +66,10 @@ for (const { name, unit, perMillisecond, digits } of Object.values(workloads)) {
     rounds,
     ours: { median: median(times.ours), minimum: Math.min(...times.ours) },
     python: { median: median(times.python), minimum: Math.min(...times.python) },
-    ratio: { median: median(times.python) / median(times.ours), minimum: Math.min(...times.python) / Math.min(...times.ours) },
+    ratio: {
+      median: median(times.python) / median(times.ours),
+      minimum: Math.min(...times.python) / Math.min(...times.ours),
+    },
   })
 }
 ours.end()
@@ -85,15 +92,24 @@ console.log(
     ]),
   ),
 )
-console.log(`\nMedians of ${rounds} interleaved rounds; a ratio above 1 means ours is faster. ${cpus()[0]?.model.trim()}, ${threads} threads.`)
+console.log(
+  `\nMedians of ${rounds} interleaved rounds; a ratio above 1 means ours is faster. ${cpus()[0]?.model.trim()}, ${threads} threads.`,
+)
 
 const folder = here("results")
 mkdirSync(folder, { recursive: true })
-const machine = { processor: cpus()[0]?.model.trim(), threads, node: process.versions.node, date: new Date().toISOString().slice(0, 10) }
+const machine = {
+  processor: cpus()[0]?.model.trim(),
+  threads,
+  node: process.versions.node,
+  date: new Date().toISOString().slice(0, 10),
+}
 writeFileSync(`${folder}/latest.json`, `${JSON.stringify({ machine, results }, null, 2)}\n`)
 
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
   const middle = Math.floor(sorted.length / 2)
-  return sorted.length % 2 ? (sorted[middle] as number) : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
+  return sorted.length % 2
+    ? (sorted[middle] as number)
+    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
 }

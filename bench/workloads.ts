@@ -1,7 +1,8 @@
 // What is measured. plain_torch.py does the same under the same names, the way a user of PyTorch would write it.
+
+import { crossEntropy } from "../src/losses/index.ts"
 import { UNet } from "../src/models/index.ts"
 import { SGD } from "../src/optim/index.ts"
-import { crossEntropy } from "../src/losses/index.ts"
 import { aten, noGrad, randint, randn, tidy } from "../src/torch/index.ts"
 
 interface Workload {
@@ -67,5 +68,8 @@ const unetInference = (width: number): Workload => ({
 })
 
 export const workloads = Object.fromEntries(
-  [overhead, unetTraining(32), unetTraining(64), unetInference(32), unetInference(64)].map((workload) => [workload.name, workload]),
+  [overhead, unetTraining(32), unetTraining(64), unetInference(32), unetInference(64)].map((workload) => [
+    workload.name,
+    workload,
+  ]),
 )

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <fstream>
 #include <mutex>
+#include <string>
 #include <unordered_map>
 #include <vector>
 
@@ -41,6 +42,18 @@ size_t physical_bytes() {
   if (std::ifstream("/sys/fs/cgroup/memory.max") >> group && group > 0) bytes = std::min(bytes, group);
   return bytes;
 #endif
+}
+
+// What could be taken now without another process being killed for it.
+size_t available_bytes() {
+#ifdef __linux__
+  std::ifstream info("/proc/meminfo");
+  std::string name;
+  size_t kib = 0;
+  for (std::string unit; info >> name >> kib >> unit;)
+    if (name == "MemAvailable:") return kib * 1024;
+#endif
+  return SIZE_MAX;
 }
 
 // Sizes are rounded up to eighths of a power of two, so that nearly equal requests share blocks (at most 12.5 % waste).
@@ -93,15 +106,28 @@ class CachingAllocator final : public c10::Allocator {
       blocks.pop_back();
       cached_ -= size;
     } else {
-      if (live_ + cached_ + size > limit_) drop_cache();
-      TORCH_CHECK(live_ + size <= limit_, "out of memory: ", gib(size), " GiB more were asked for, tensors hold ", gib(live_), " GiB, this machine has ", gib(limit_), " GiB");
-      block = static_cast<char*>(c10::alloc_cpu(size));
+      if (!fits(cached_ + size)) drop_cache();
+      TORCH_CHECK(fits(size), "out of memory: ", gib(size), " GiB more were asked for, tensors hold ", gib(live_), " GiB, this machine has ", gib(limit_), " GiB");
+      block = from_system(size);
     }
     reinterpret_cast<Header*>(block)->bytes = size;
     live_ += size;
     peak_ = std::max(peak_, live_);
     return block + kHeader;
   }
+
+  char* from_system(size_t size) {
+    try {
+      return static_cast<char*>(c10::alloc_cpu(size));
+    } catch (const c10::Error&) {
+      if (cached_ == 0) throw;
+      drop_cache();
+      return static_cast<char*>(c10::alloc_cpu(size));
+    }
+  }
+
+  // Asking the system takes 30 us, so only blocks that take milliseconds to fill are worth the question.
+  bool fits(size_t more) const { return live_ + more <= limit_ && (more < (64u << 20) || more <= available_bytes()); }
 
   static void release(void* data);
 

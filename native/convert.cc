@@ -49,12 +49,6 @@ std::string describe(const Napi::Value& value) {
 }
 
 int64_t to_int(const Napi::Value& value) {
-  if (value.IsBigInt()) {
-    bool lossless = false;
-    const int64_t result = value.As<Napi::BigInt>().Int64Value(&lossless);
-    if (!lossless) throw std::invalid_argument("expected an integer of 64 bits, got a larger bigint");
-    return result;
-  }
   if (!value.IsNumber()) mismatch("an integer", value);
   const double number = value.As<Napi::Number>().DoubleValue();
   if (!(number >= -kMaxSafeInteger && number <= kMaxSafeInteger) || number != std::floor(number)) mismatch("an integer", value);
@@ -105,6 +99,19 @@ bool scalars_are_integers(const Operator& op, Handles& handles, const Arguments&
   return false;
 }
 
+// [2^40, 0] is a legal shape without elements, and many loops run over its first axis all the same, for hours.
+template <typename Sizes>
+void check_extent(const Sizes& sizes) {
+  constexpr double kMost = 1e10;
+  bool empty = false;
+  double extent = 1;
+  for (const int64_t size : sizes) {
+    empty = empty || size == 0;
+    if (size > 0) extent *= static_cast<double>(size);
+  }
+  if (empty && extent > kMost) throw std::invalid_argument("a shape without elements has axes that multiply to more than 1e10");
+}
+
 struct Converter {
   const Operator& op;
   Handles& handles;
@@ -113,7 +120,6 @@ struct Converter {
 
   c10::IValue scalar(const Napi::Value& value) const {
     if (value.IsBoolean()) return value.As<Napi::Boolean>().Value();
-    if (value.IsBigInt()) return to_int(value);
     const double number = to_float(value);
     const bool whole = number == std::floor(number) && std::abs(number) <= kMaxSafeInteger;
     if (whole && scalars_are_integers(op, handles, values, env)) return static_cast<int64_t>(number);
@@ -154,6 +160,17 @@ struct Converter {
     const uint32_t length = array.Length();
     // new Array(4e9) is a legal, sparse, JavaScript array; no operator takes a million list entries.
     if (length > 1'000'000) throw std::invalid_argument("a list of " + std::to_string(length) + " entries is too long");
+    if (type.fixed_size > 1) {
+      // Many kernels read list[1] of an int[2] without looking how long the list is.
+      const auto expected = static_cast<uint32_t>(type.fixed_size);
+      if (length == 1) {
+        const T entry = convert(array.Get(0u));
+        for (uint32_t k = 0; k < expected; ++k) result.push_back(entry);
+        return result;
+      }
+      if (length != expected && !(length == 0 && type.empty_default))
+        throw std::invalid_argument("expected " + std::to_string(expected) + " entries, got " + std::to_string(length));
+    }
     result.reserve(length);
     for (uint32_t k = 0; k < length; ++k) result.push_back(convert(array.Get(k)));
     return result;
@@ -163,7 +180,11 @@ struct Converter {
     if (type.optional && (value.IsNull() || value.IsUndefined())) return {};
     if (type.kind != Kind::List) return single(type.kind, value);
     switch (type.element) {
-      case Kind::Int: return list<int64_t>(type, value, [](const Napi::Value& v) { return to_int(v); });
+      case Kind::Int: {
+        const c10::IValue sizes = list<int64_t>(type, value, [](const Napi::Value& v) { return to_int(v); });
+        check_extent(sizes.toIntVector());
+        return sizes;
+      }
       case Kind::Float: return list<double>(type, value, [](const Napi::Value& v) { return to_float(v); });
       case Kind::Bool: return list<bool>(type, value, [](const Napi::Value& v) { return to_bool(v); });
       case Kind::Scalar: return list<at::Scalar>(type, value, [this](const Napi::Value& v) { return scalar(v).toScalar(); });
@@ -239,6 +260,7 @@ Napi::Value Results::to_js(const at::Tensor& tensor) {
   // wrong place many of them read wild memory. So no handle ever names one.
   if (tensor.layout() != at::kStrided || tensor.is_quantized() || tensor.is_nested() || tensor._is_zerotensor() || tensor.is_meta())
     throw std::invalid_argument("returned a sparse, quantised, nested or meta tensor; only dense tensors with data can be used");
+  if (tensor.numel() == 0) check_extent(tensor.sizes());
   made_.push_back(handles_.tensors.put(tensor));
   return Napi::Number::New(env_, made_.back());
 }

@@ -48,8 +48,11 @@ ValueType value_type(c10::TypePtr type, int32_t fixed_size) {
 
 Operator::Operator(c10::OperatorHandle op) : handle(op), name(c10::toString(op.operator_name())) {
   const c10::FunctionSchema& schema = op.schema();
-  for (const c10::Argument& argument : schema.arguments())
+  for (const c10::Argument& argument : schema.arguments()) {
     arguments.push_back(value_type(argument.real_type(), argument.N().value_or(0)));
+    const auto& by_default = argument.default_value();
+    arguments.back().empty_default = by_default && by_default->isIntList() && by_default->toIntVector().empty();
+  }
   for (const c10::Argument& value : schema.returns()) {
     returns.push_back(value_type(value.real_type(), 0));
     int written = -1;

@@ -19,6 +19,7 @@ struct ValueType {
   Kind element = Kind::Unsupported;
   bool element_optional = false;
   int32_t fixed_size = 0;  // int[2]: one number stands for two equal ones
+  bool empty_default = false;  // int[2] stride=[]: an empty list has a meaning of its own
 };
 
 struct Operator {

@@ -23,7 +23,10 @@ export function define(command: Command): void {
         memoryGiB: Number((totalmem() / 2 ** 30).toFixed(1)),
         libtorch: libtorch ?? null,
         lookedAt: looked,
-        addon: "error" in addon ? { loads: false, problem: addon.error } : { loads: true, builtAgainst: builtLibtorch() ?? null, ...addon },
+        addon:
+          "error" in addon
+            ? { loads: false, problem: addon.error }
+            : { loads: true, builtAgainst: builtLibtorch() ?? null, ...addon },
         missing,
         slow,
       }
@@ -32,7 +35,10 @@ export function define(command: Command): void {
       if (!healthy) {
         const needs = [...missing, ...slow]
         if (needs.length > 0) output.say(`\n${sentence(needs, looked)}\n${instructions({ missing: needs, looked })}`)
-        if (!report.addon.loads) output.say(`\nThe native addon ${existsSync(addonFile) ? "does not load" : "is not built"}. Run: npm run setup${canInstall() ? "" : " (after the commands above)"}`)
+        if (!report.addon.loads)
+          output.say(
+            `\nThe native addon ${existsSync(addonFile) ? "does not load" : "is not built"}. Run: npm run setup${canInstall() ? "" : " (after the commands above)"}`,
+          )
         process.exitCode = 1
       }
     })
@@ -74,12 +80,20 @@ interface Report {
   slow: ReturnType<typeof findNeeds>["slow"]
 }
 
-function describe({ pixelwise, node, processor, cores, memoryGiB, libtorch, lookedAt, slow }: Report, addon: Addon | { error: string }): string {
+function describe(
+  { pixelwise, node, processor, cores, memoryGiB, libtorch, lookedAt, slow }: Report,
+  addon: Addon | { error: string },
+): string {
   const lines: [string, string][] = [
     ["pixelwise", pixelwise],
     ["Node", node],
     ["processor", `${processor}, ${cores} cores, ${memoryGiB} GiB`],
-    ["libtorch", libtorch ? `${libtorch.version} in ${libtorch.root} (${libtorch.source}${libtorch.cuda ? ", built with CUDA" : ""})` : "not found"],
+    [
+      "libtorch",
+      libtorch
+        ? `${libtorch.version} in ${libtorch.root} (${libtorch.source}${libtorch.cuda ? ", built with CUDA" : ""})`
+        : "not found",
+    ],
     ...lookedAt.map(({ place, problem }): [string, string] => ["  looked at", `${place}: ${problem}`]),
   ]
   if ("error" in addon) lines.push(["addon", addon.error])
@@ -87,7 +101,10 @@ function describe({ pixelwise, node, processor, cores, memoryGiB, libtorch, look
     lines.push(
       ["addon", `loads, with libtorch ${addon.libtorch}`],
       ["  threads", `${addon.threads} (set OMP_NUM_THREADS or --threads to change)`],
-      ["  CPU kernels", `${addon.cpuCapability}${slow.includes("blas") ? ", without OpenBLAS: matrix products are 30 times slower" : ""}`],
+      [
+        "  CPU kernels",
+        `${addon.cpuCapability}${slow.includes("blas") ? ", without OpenBLAS: matrix products are 30 times slower" : ""}`,
+      ],
       ["  CUDA devices", addon.cudaDevices === 0 ? "none" : String(addon.cudaDevices)],
     )
   }

@@ -34,7 +34,9 @@ export function define(command: Command): void {
       const dataset = openVocFolder(data, { split, ...classSelection(config) })
       const names = (map: typeof labelMap) => map.classes.map(({ name }) => name).join(", ")
       if (names(dataset.labelMap) !== names(labelMap)) {
-        throw new UserError(`${data} has the classes ${names(dataset.labelMap)}; the run ${run.path} was trained on ${names(labelMap)}.`)
+        throw new UserError(
+          `${data} has the classes ${names(dataset.labelMap)}; the run ${run.path} was trained on ${names(labelMap)}.`,
+        )
       }
       const { model, weights } = trainedModel(run)
       output.say(`${weights} on ${dataset.ids.length} images of ${data}, split ${split}`)
@@ -49,6 +51,9 @@ export function define(command: Command): void {
       model.dispose()
       output.endProgress()
       const scores = summarize(matrix, labelMap)
-      output.result({ run: run.path, weights, data, split, images: dataset.ids.length, scores, confusion: matrix }, scoresTable(scores))
+      output.result(
+        { run: run.path, weights, data, split, images: dataset.ids.length, scores, confusion: matrix },
+        scoresTable(scores),
+      )
     })
 }

@@ -11,7 +11,10 @@ interface CommandFile {
 
 /** To add a command: write its file and add one line here. */
 const commands: Record<string, { summary: string; load: () => Promise<CommandFile> }> = {
-  quickstart: { summary: "make a small data set, train on it, and look at the result: two minutes", load: () => import("./quickstart.ts") },
+  quickstart: {
+    summary: "make a small data set, train on it, and look at the result: two minutes",
+    load: () => import("./quickstart.ts"),
+  },
   train: { summary: "train a model on a VOC-style data set", load: () => import("./train.ts") },
   eval: { summary: "score a trained model on a split", load: () => import("./eval.ts") },
   predict: { summary: "segment images with a trained model", load: () => import("./predict.ts") },
@@ -29,7 +32,10 @@ async function main(argv: readonly string[]): Promise<number> {
     .addHelpText("after", "\nStart with:\n  $ pixelwise quickstart\n  $ pixelwise train --help")
   const chosen = argv.find((word) => !word.startsWith("-"))
   for (const [name, { summary, load }] of Object.entries(commands)) {
-    const command = program.command(name).description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`).summary(summary)
+    const command = program
+      .command(name)
+      .description(`${summary[0]?.toUpperCase()}${summary.slice(1)}.`)
+      .summary(summary)
     if (name === chosen || (chosen === "help" && argv.includes(name))) (await load()).define(command)
   }
   if (argv.length === 0) program.help({ error: false })
@@ -46,7 +52,7 @@ function report(error: unknown, json: boolean): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0 // --help, --version
   const isInput = error instanceof UserError || error instanceof CommanderError
   const expected = isInput || (error as Error)?.name === "TrainingError"
-  const message = error instanceof Error ? error.message.replace(/^error: /, "") : String(error)
+  const message = error instanceof Error ? error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ") : String(error)
   if (json) console.log(JSON.stringify({ error: message }))
   console.error(expected ? `pixelwise: ${message}` : error)
   return isInput ? 2 : 1

@@ -11,7 +11,8 @@ interface Definition {
   defaultValue?: unknown
 }
 
-const definitionOf = (key: string) => (configFields as unknown as Record<string, { def: Definition; description?: string }>)[key]
+const definitionOf = (key: string) =>
+  (configFields as unknown as Record<string, { def: Definition; description?: string }>)[key]
 
 /** Adds one flag per configuration key: `--learning-rate <number>`. */
 export function addConfigOptions(command: Command, { except = [] as readonly string[] } = {}): void {
@@ -19,8 +20,13 @@ export function addConfigOptions(command: Command, { except = [] as readonly str
     if (except.includes(key)) continue
     const field = definitionOf(key)
     const initial = field?.def.type === "default" ? field.def.defaultValue : undefined
-    const shown = initial === undefined || initial === null ? "" : ` (default: ${Array.isArray(initial) ? initial.join(",") : initial})`
-    command.option(`--${kebab(key)} <${placeholder(key)}>`, `${field?.description ?? ""}${shown}`, (text) => parseFlag(key, text))
+    const shown =
+      initial === undefined || initial === null
+        ? ""
+        : ` (default: ${Array.isArray(initial) ? initial.join(",") : initial})`
+    command.option(`--${kebab(key)} <${placeholder(key)}>`, `${field?.description ?? ""}${shown}`, (text) =>
+      parseFlag(key, text),
+    )
   }
 }
 
@@ -34,7 +40,8 @@ export function parseDuration(text: string): number {
   const match = /^(\d+(?:\.\d+)?)(s|m|h)?$/.exec(text.trim())
   const unit = { s: 1, m: 60, h: 3600 }[match?.[2] ?? "s"]
   const seconds = Number(match?.[1]) * (unit ?? Number.NaN)
-  if (!(seconds > 0)) throw new UserError(`Duration "${text}" is not understood; expected seconds, or something like 90s, 10m, 2h.`)
+  if (!(seconds > 0))
+    throw new UserError(`Duration "${text}" is not understood; expected seconds, or something like 90s, 10m, 2h.`)
   return seconds
 }
 
@@ -43,7 +50,8 @@ function parseFlag(key: string, text: string): unknown {
   if (key === "budget") return parseDuration(text)
   const { type, element, items } = unwrap(key)
   if (type === "number") return toNumber(text)
-  if (type === "array") return text.split(",").map((part) => (element?.def.type === "number" ? toNumber(part) : part.trim()))
+  if (type === "array")
+    return text.split(",").map((part) => (element?.def.type === "number" ? toNumber(part) : part.trim()))
   if (type === "tuple") {
     const parts = text.split(",").map(toNumber)
     return parts.length === 1 ? Array.from({ length: items?.length ?? 1 }, () => parts[0]) : parts // 256 means 256,256

@@ -56,7 +56,10 @@ Examples:
         const mask = { width, height, data: bytes.data() as Uint8Array }
         const files = { mask: join(folders.masks, `${name}.png`), overlay: join(folders.overlays, `${name}.png`) }
         writeFileAtomic(files.mask, writeIndexedPng(mask.data, width, height, palette))
-        writeFileAtomic(files.overlay, await encodePng(overlay(picture, mask, palette, { background: labelMap.background })))
+        writeFileAtomic(
+          files.overlay,
+          await encodePng(overlay(picture, mask, palette, { background: labelMap.background })),
+        )
         output.progress((k + 1) / images.size, `${k + 1} of ${images.size} images`, { image: path, ...files })
       }
       model.dispose()
@@ -71,7 +74,10 @@ function listImages(paths: readonly string[]): Map<string, string> {
   for (const path of paths.flatMap(expand)) {
     const name = basename(path, extname(path))
     const other = images.get(name)
-    if (other !== undefined) throw new UserError(`${other} and ${path} would both be written as ${name}.png. Give them different names, or predict them apart.`)
+    if (other !== undefined)
+      throw new UserError(
+        `${other} and ${path} would both be written as ${name}.png. Give them different names, or predict them apart.`,
+      )
     images.set(name, path)
   }
   return images
@@ -81,7 +87,8 @@ function expand(path: string): string[] {
   try {
     if (!statSync(path).isDirectory()) return [path]
     const inside = readdirSync(path).filter((name) => EXTENSIONS.includes(extname(name).toLowerCase()))
-    if (inside.length === 0) throw new UserError(`The folder ${path} holds no images; expected ${EXTENSIONS.join(", ")}.`)
+    if (inside.length === 0)
+      throw new UserError(`The folder ${path} holds no images; expected ${EXTENSIONS.join(", ")}.`)
     return inside.sort().map((name) => join(path, name))
   } catch (cause) {
     if (cause instanceof UserError) throw cause

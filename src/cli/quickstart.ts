@@ -23,24 +23,41 @@ export function define(command: Command): void {
     .option("--out <folder>", "the run folder to write (default: runs/quickstart-1, -2, ...)")
     .option("--budget <duration>", "time for training and its evaluations", parseDuration, 100)
     .option("--json", "print JSON lines")
-    .addHelpText("after", "\nExamples:\n  $ pixelwise quickstart\n  $ pixelwise quickstart --budget 30s --out runs/fast")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ pixelwise quickstart\n  $ pixelwise quickstart --budget 30s --out runs/fast",
+    )
     .action(async ({ data, out, budget, json }: Options) => {
       const output = createOutput({ json })
-      if (!existsSync(data)) {
-        output.say(`Making the data set ${data}: textured shapes on textured backgrounds, about 75 % of it background`)
-        await generateShapes(data, { onProgress: (done: number, total: number) => output.progress(done / total, `${done} of ${total} images`) })
-        output.endProgress()
-      }
-      const config = parseConfig({ ...QUICKSTART, data, budget }, "quickstart")
       const signal = interruptSignal(() => output.say("Stopping after this step"))
+      const onProgress = (done: number, total: number) =>
+        output.progress(done / total, `drawing picture ${done} of ${total}`)
+      const { reused } = await generateShapes(data, { onProgress, signal })
+      output.endProgress()
+      output.say(
+        `${reused ? "Using" : "Made"} the data set ${data}: shaded shapes on textured ground, three quarters of it background`,
+      )
+      const config = parseConfig({ ...QUICKSTART, data, budget }, "quickstart")
       const result = await startRun(config, out ?? freeRunFolder(), { signal, ...runEvents(output) })
       report(result, output)
-      if (result.completed) output.say(`\nNext, your own data:\n  npx pixelwise train --data ROOT --out runs/mine\n  npx pixelwise predict --run ${result.run.path} --out out IMAGES...`)
+      if (result.completed)
+        output.say(
+          `\nNext, your own data:\n  npx pixelwise train --data ROOT --out runs/mine\n  npx pixelwise predict --run ${result.run.path} --out out IMAGES...`,
+        )
     })
 }
 
 // Small enough to finish in two minutes on two cores, large enough that every class is learned.
-const QUICKSTART = { model: "unet", width: 16, depth: 4, batchSize: 8, crop: [128, 128], scale: [0.75, 1.5], learningRate: 3e-3, evaluations: 5 }
+const QUICKSTART = {
+  model: "unet",
+  width: 16,
+  depth: 4,
+  batchSize: 8,
+  crop: [128, 128],
+  scale: [0.75, 1.5],
+  learningRate: 3e-3,
+  evaluations: 5,
+}
 
 function freeRunFolder(): string {
   for (let k = 1; ; k++) {

@@ -21,10 +21,19 @@ export function scoresTable(scores: Scores): string {
       ["mean IoU", percent(scores.meanIoU), percent(trivial.meanIoU)],
       ...(scores.meanIoUWithoutBackground === scores.meanIoU
         ? [] // there is no background class
-        : [["mean IoU without background", percent(scores.meanIoUWithoutBackground), percent(trivial.meanIoUWithoutBackground)]]),
+        : [
+            [
+              "mean IoU without background",
+              percent(scores.meanIoUWithoutBackground),
+              percent(trivial.meanIoUWithoutBackground),
+            ],
+          ]),
       ["pixel accuracy", percent(scores.pixelAccuracy), percent(trivial.pixelAccuracy)],
     ],
   )
-  const leftOut = scores.leftOut.length > 0 ? `\nThe means leave out classes in neither truth nor prediction: ${scores.leftOut.join(", ")}.` : ""
+  const leftOut =
+    scores.leftOut.length > 0
+      ? `\nThe means leave out classes in neither truth nor prediction: ${scores.leftOut.join(", ")}.`
+      : ""
   return `${perClass}\n\n${means}${leftOut}`
 }

@@ -19,7 +19,10 @@ export function define(command: Command): void {
     .option("--size <pixels>", "height and width", Number, 128)
     .option("--seed <number>", "seed: the same one gives the same masks everywhere", Number, 0)
     .option("--json", "print one JSON object")
-    .addHelpText("after", "\nExamples:\n  $ pixelwise shapes datasets/shapes\n  $ pixelwise shapes datasets/large --train 1000 --val 200 --size 256 --seed 1")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  $ pixelwise shapes datasets/shapes\n  $ pixelwise shapes datasets/large --train 1000 --val 200 --size 256 --seed 1",
+    )
     .action(async (folder: string, { train, val, size, seed, json }: Options) => {
       const output = createOutput({ json })
       await generateShapes(folder, {

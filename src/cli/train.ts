@@ -6,8 +6,8 @@ import { UserError } from "../errors.ts"
 import { fileProblem } from "../files.ts"
 import { writeCurves, writeSamples } from "../report/run-pictures.ts"
 import { parseConfig } from "../train/config.ts"
-import type { StepRecord } from "../train/run-folder.ts"
 import { type RunEvents, type RunResult, type RunStart, resumeRun, startRun } from "../train/run.ts"
+import type { StepRecord } from "../train/run-folder.ts"
 import { interruptSignal } from "./interrupt.ts"
 import { addConfigOptions, configOptions } from "./options.ts"
 import { clock, createOutput, type Output, percent } from "./output.ts"
@@ -46,15 +46,20 @@ Examples:
 async function train(options: Options): Promise<void> {
   const output = createOutput(options)
   const given = configOptions(options)
-  const signal = interruptSignal(() => output.say("Stopping after this step; Ctrl-C again ends at once and loses what is not saved."))
+  const signal = interruptSignal(() =>
+    output.say("Stopping after this step; Ctrl-C again ends at once and loses what is not saved."),
+  )
   if (options.resume !== undefined) {
     if (options.out !== undefined || options.config !== undefined) {
-      throw new UserError("--resume goes on in the run's own folder with its own options; leave out --out and --config.")
+      throw new UserError(
+        "--resume goes on in the run's own folder with its own options; leave out --out and --config.",
+      )
     }
     report(await resumeRun(options.resume, given, { signal, ...runEvents(output) }), output)
     return
   }
-  if (options.out === undefined) throw new UserError("--out is missing: the folder to write the run to, such as --out runs/first.")
+  if (options.out === undefined)
+    throw new UserError("--out is missing: the folder to write the run to, such as --out runs/first.")
   const file = options.config === undefined ? {} : readConfigFile(options.config)
   const config = parseConfig({ ...file, ...withoutFileLengths(given, file) }, options.config ?? "the command line")
   report(await startRun(config, options.out, { signal, ...runEvents(output) }), output)
@@ -114,7 +119,9 @@ export function runEvents(output: Output): RunEvents {
 export function report({ run, completed, scores }: RunResult, output: Output): void {
   output.endProgress()
   const result = { kind: "end", run: run.path, completed, scores }
-  const stopped = completed ? "" : `Stopped before the end; everything so far is saved. Go on with: pixelwise train --resume ${run.path}\n`
+  const stopped = completed
+    ? ""
+    : `Stopped before the end; everything so far is saved. Go on with: pixelwise train --resume ${run.path}\n`
   const pictures = scores ? `Look at ${run.file("samples.png")} and ${run.file("curves.svg")}` : ""
   output.result(result, [scores ? `\n${scoresTable(scores)}\n` : "", stopped + pictures].join("\n").trimEnd())
 }
@@ -144,7 +151,10 @@ function readConfigFile(path: string): Record<string, unknown> {
   try {
     value = parseYaml(readFileSync(path, "utf8")) // JSON is YAML
   } catch (cause) {
-    const reason = "code" in (cause as object) && String((cause as NodeJS.ErrnoException).code).startsWith("E") ? fileProblem(cause) : (cause as Error).message.split("\n")[0]
+    const reason =
+      "code" in (cause as object) && String((cause as NodeJS.ErrnoException).code).startsWith("E")
+        ? fileProblem(cause)
+        : (cause as Error).message.split("\n")[0]
     throw new UserError(`Cannot read the configuration ${path}: ${reason}.`, { cause })
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {

@@ -78,7 +78,10 @@ export async function evaluate(
 /** All scores of a matrix beside those of the trivial prediction, which no model may be compared without. */
 export function summarize(matrix: ConfusionMatrix, { classes, background }: LabelMap): Scores {
   const perClass = classScores(matrix)
-  const largest = perClass.reduce((best, { truthPixels }, k) => (truthPixels > (perClass[best]?.truthPixels ?? 0) ? k : best), 0)
+  const largest = perClass.reduce(
+    (best, { truthPixels }, k) => (truthPixels > (perClass[best]?.truthPixels ?? 0) ? k : best),
+    0,
+  )
   const trivialClass = background ?? largest
   const trivial = backgroundOnly(matrix, trivialClass)
   const name = (k: number) => classes[k]?.name ?? String(k)

@@ -8,7 +8,11 @@ import { aten, fromData, noGrad, type Tensor, tidy } from "../torch/index.ts"
  * @param images [N, 3, H, W] float32, normalised, row by row
  * @returns [N, H, W] int64, owned by the caller
  */
-export function predictLabels(model: SegmentationModel, images: Float32Array, [n, h, w]: readonly [number, number, number]): Tensor {
+export function predictLabels(
+  model: SegmentationModel,
+  images: Float32Array,
+  [n, h, w]: readonly [number, number, number],
+): Tensor {
   if (model.training) throw new Error("predictLabels: the model is in training mode; call model.eval() first.")
   return tidy(() => {
     using _ = noGrad()

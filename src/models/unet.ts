@@ -8,7 +8,17 @@
 //
 // Two things differ from the paper, as in all its successors: convolutions are padded, so that the logits have the
 // image's size, and batch-norm follows each of them.
-import { BatchNorm2d, Conv2d, ConvTranspose2d, cropTo, interpolate, Module, padToMultiple, ReLU, Sequential } from "../nn/index.ts"
+import {
+  BatchNorm2d,
+  Conv2d,
+  ConvTranspose2d,
+  cropTo,
+  interpolate,
+  Module,
+  padToMultiple,
+  ReLU,
+  Sequential,
+} from "../nn/index.ts"
 import { aten, type Tensor } from "../torch/index.ts"
 import type { SegmentationModel, SegmentationOutput } from "./model.ts"
 
@@ -75,7 +85,9 @@ class Up extends Module<[Tensor, Tensor]> {
   constructor(inChannels: number, outChannels: number, upsampling: "transposed" | "bilinear") {
     super()
     this.enlarge =
-      upsampling === "transposed" ? new ConvTranspose2d(inChannels, outChannels, 2, { stride: 2 }) : new Conv2d(inChannels, outChannels, 1)
+      upsampling === "transposed"
+        ? new ConvTranspose2d(inChannels, outChannels, 2, { stride: 2 })
+        : new Conv2d(inChannels, outChannels, 1)
     this.conv = new DoubleConv(2 * outChannels, outChannels)
   }
 

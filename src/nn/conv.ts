@@ -1,5 +1,5 @@
 // Convolutions. Weights, defaults and names are PyTorch's.
-import { aten, Parameter, type Tensor, zeros } from "../torch/index.ts"
+import { aten, Parameter, ShapeError, type Tensor, zeros } from "../torch/index.ts"
 import * as init from "./init.ts"
 import { Module } from "./module.ts"
 
@@ -23,6 +23,9 @@ export class Conv2d extends Module {
     { stride = 1 as Pair, padding = 0 as Pair, dilation = 1 as Pair, groups = 1, bias = true } = {},
   ) {
     super()
+    if (inChannels % groups !== 0 || outChannels % groups !== 0) {
+      throw new ShapeError(`Conv2d: ${inChannels} -> ${outChannels} channels cannot be split into ${groups} groups.`)
+    }
     this.weight = new Parameter(zeros([outChannels, inChannels / groups, ...pair(kernel)]))
     this.bias = bias ? new Parameter(zeros([outChannels])) : null
     this.stride = stride

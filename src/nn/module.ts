@@ -1,7 +1,7 @@
 // Module: a part of a network that owns parameters, buffers and further modules. Whatever a field holds belongs to it,
 // under the field's name: that is how checkpoints get their keys ("encoder.layer1.0.conv1.weight").
 import { UserError } from "../errors.ts"
-import { type DType, noGrad, Parameter, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
+import { type DType, isFloating, noGrad, Parameter, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
 
 // biome-ignore lint/suspicious/noExplicitAny: a child may take and return anything
 export type AnyModule = Module<any, any>
@@ -36,17 +36,23 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
     for (const [name, child] of this.children()) yield* child.namedModules(join(prefix, name))
   }
 
+  /** A parameter that two modules share comes once, under its first name, so that an optimizer steps it once. */
   *namedParameters(): Iterable<[string, Parameter]> {
-    for (const [prefix, module] of this.namedModules()) {
-      for (const [name, value] of Object.entries(module))
-        if (value instanceof Parameter) yield [join(prefix, name), value]
-    }
+    yield* this.#named(Parameter)
   }
 
   *namedBuffers(): Iterable<[string, StateBuffer]> {
+    yield* this.#named(StateBuffer)
+  }
+
+  *#named<T extends Parameter | StateBuffer>(kind: new (data: Tensor) => T): Iterable<[string, T]> {
+    const seen = new Set<T>()
     for (const [prefix, module] of this.namedModules()) {
-      for (const [name, value] of Object.entries(module))
-        if (value instanceof StateBuffer) yield [join(prefix, name), value]
+      for (const [name, value] of Object.entries(module)) {
+        if (!(value instanceof kind) || seen.has(value)) continue
+        seen.add(value)
+        yield [join(prefix, name), value]
+      }
     }
   }
 
@@ -114,15 +120,25 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
     for (const parameter of this.parameters()) parameter.grad = null
   }
 
-  /** Moves parameters and floating-point buffers to another device or dtype, in place. */
+  /**
+   * Moves parameters and buffers to another device, and the floating-point ones to another dtype. They become new
+   * objects and the old ones are disposed: make the optimizer afterwards.
+   */
   to({ dtype, device }: { dtype?: DType; device?: string }): this {
-    tidy(() => {
-      using _ = noGrad()
-      for (const tensor of this.stateDict().values()) {
-        const floating = /float/.test(tensor.dtype)
-        tensor.setData(tensor.to({ device, dtype: floating ? dtype : undefined }))
+    const moved = new Map<Tensor, Parameter | StateBuffer>() // what two modules share stays shared
+    for (const value of this.stateDict().values()) {
+      if (moved.has(value)) continue
+      using data = value.detach()
+      using target = data.to({ device, dtype: isFloating(data.dtype) ? dtype : undefined })
+      const isParameter = value instanceof Parameter
+      moved.set(value, isParameter ? new Parameter(target).requiresGrad_(value.requiresGrad) : new StateBuffer(target))
+    }
+    for (const [, module] of this.namedModules()) {
+      for (const [name, value] of Object.entries(module)) {
+        if (moved.has(value)) Object.assign(module, { [name]: moved.get(value) })
       }
-    })
+    }
+    for (const value of moved.keys()) value.dispose()
     return this
   }
 

@@ -1,7 +1,7 @@
 // Layers without parameters: activations, dropout, pooling, resizing.
 import { aten, type Tensor } from "../torch/index.ts"
 import type { Pair } from "./conv.ts"
-import { type InterpolateMode, interpolate } from "./functional.ts"
+import type { InterpolateMode } from "./functional.ts"
 import { Module } from "./module.ts"
 
 export class ReLU extends Module {
@@ -95,7 +95,10 @@ export class AdaptiveAvgPool2d extends Module {
   }
 }
 
-/** Enlarges height and width by `scale`. */
+/**
+ * x [N, C, H, W] -> [N, C, floor(scale H), floor(scale W)]. As in PyTorch, source positions follow `scale` itself, where
+ * interpolate() takes the ratio of the sizes: they differ when scale H is not whole.
+ */
 export class Upsample extends Module {
   readonly scale: number
   readonly mode: InterpolateMode
@@ -110,6 +113,8 @@ export class Upsample extends Module {
 
   protected override forward(x: Tensor): Tensor {
     const { scale, mode, alignCorners } = this
-    return interpolate(x, [Math.floor(x.size(2) * scale), Math.floor(x.size(3) * scale)], { mode, alignCorners })
+    const scales = [scale, scale]
+    if (mode === "nearest") return aten.upsample_nearest2d_vec(x, null, scales)
+    return aten.upsample_bilinear2d_vec(x, null, alignCorners, scales)
   }
 }

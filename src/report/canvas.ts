@@ -25,13 +25,15 @@ export class Canvas implements Picture {
 
   box(left: number, top: number, width: number, height: number, color: Rgb): void {
     for (let y = Math.max(0, top); y < Math.min(this.height, top + height); y++) {
-      for (let x = Math.max(0, left); x < Math.min(this.width, left + width); x++) this.data.set(color, (y * this.width + x) * 3)
+      for (let x = Math.max(0, left); x < Math.min(this.width, left + width); x++)
+        this.data.set(color, (y * this.width + x) * 3)
     }
   }
 
   /** Draws a picture that fits inside the canvas at this place. */
   picture(left: number, top: number, { width, height, data }: Picture): void {
-    for (let y = 0; y < height; y++) this.data.set(data.subarray(y * width * 3, (y + 1) * width * 3), ((top + y) * this.width + left) * 3)
+    for (let y = 0; y < height; y++)
+      this.data.set(data.subarray(y * width * 3, (y + 1) * width * 3), ((top + y) * this.width + left) * 3)
   }
 
   text(left: number, top: number, text: string, color: Rgb, { scale = 2 } = {}): void {
@@ -46,13 +48,22 @@ export class Canvas implements Picture {
 export const textWidth = (text: string, { scale = 2 } = {}): number => text.length * GLYPH_WIDTH * scale
 
 export function encodePng({ data, width, height }: Picture): Promise<Buffer> {
-  return sharp(data, { raw: { width, height, channels: 3 } }).png().toBuffer()
+  return sharp(data, { raw: { width, height, channels: 3 } })
+    .png()
+    .toBuffer()
 }
 
 /** Fits a picture into a box, keeping its proportions. Label colours must not mix: "nearest" for masks. */
-export async function fit({ data, width, height }: Picture, box: { width: number; height: number }, kernel: "nearest" | "cubic"): Promise<Picture> {
+export async function fitInside(
+  { data, width, height }: Picture,
+  box: { width: number; height: number },
+  kernel: "nearest" | "cubic",
+): Promise<Picture> {
   const scale = Math.min(box.width / width, box.height / height)
   const to = { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) }
-  const resized = await sharp(data, { raw: { width, height, channels: 3 } }).resize({ ...to, fit: "fill", kernel }).raw().toBuffer()
+  const resized = await sharp(data, { raw: { width, height, channels: 3 } })
+    .resize({ ...to, fit: "fill", kernel })
+    .raw()
+    .toBuffer()
   return { ...to, data: resized }
 }

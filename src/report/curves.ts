@@ -40,12 +40,23 @@ export function curves(records: readonly RunRecord[]): string {
       title: "Validation, mean IoU (per cent)",
       series: [
         { name: "all classes", color: "#2a6fb0", points: score(({ scores }) => scores.meanIoU), dots: true },
-        { name: "without background", color: "#d1661f", points: score(({ scores }) => scores.meanIoUWithoutBackground), dots: true },
+        {
+          name: "without background",
+          color: "#d1661f",
+          points: score(({ scores }) => scores.meanIoUWithoutBackground),
+          dots: true,
+        },
       ],
     },
     {
       title: "Learning rate",
-      series: [{ name: "learning rate", color: "#2a6fb0", points: thin(steps.map(({ step, learningRate }) => [step, learningRate] as const)) }],
+      series: [
+        {
+          name: "learning rate",
+          color: "#2a6fb0",
+          points: thin(steps.map(({ step, learningRate }) => [step, learningRate] as const)),
+        },
+      ],
     },
   ]
   const drawn = charts.filter((chart) => chart.series.some(({ points }) => points.length > 0))
@@ -75,14 +86,19 @@ function draw({ title, series }: Chart, lastStep: number): string {
     `<polyline fill="none" stroke="${color}" stroke-width="${faint ? 1 : 2}" stroke-opacity="${faint ? 0.3 : 1}" points="${points
       .map(([step, value]) => `${round(x(step))},${round(y(value))}`)
       .join(" ")}"/>`,
-    ...(dots ? points.map(([step, value]) => `<circle cx="${round(x(step))}" cy="${round(y(value))}" r="3" fill="${color}"/>`) : []),
+    ...(dots
+      ? points.map(([step, value]) => `<circle cx="${round(x(step))}" cy="${round(y(value))}" r="3" fill="${color}"/>`)
+      : []),
   ])
   const shown = series.filter(({ points }) => points.length > 0)
-  const legend = shown.length < 2 ? [] : shown.map(
-    ({ name, color, faint }, k) =>
-      `<line x1="${right - 300 + 150 * k}" x2="${right - 280 + 150 * k}" y1="16" y2="16" stroke="${color}" stroke-width="${faint ? 1 : 2}" stroke-opacity="${faint ? 0.5 : 1}"/>` +
-      `<text x="${right - 274 + 150 * k}" y="20">${name}</text>`,
-  )
+  const legend =
+    shown.length < 2
+      ? []
+      : shown.map(
+          ({ name, color, faint }, k) =>
+            `<line x1="${right - 300 + 150 * k}" x2="${right - 280 + 150 * k}" y1="16" y2="16" stroke="${color}" stroke-width="${faint ? 1 : 2}" stroke-opacity="${faint ? 0.5 : 1}"/>` +
+            `<text x="${right - 274 + 150 * k}" y="20">${name}</text>`,
+        )
   return [
     `<text x="${MARGIN.left}" y="20" font-weight="600">${title}</text>`,
     ...legend,

@@ -1,7 +1,7 @@
 // Masks as pictures: colours, overlays, errors, and a sheet of samples.
 import { ignoreIndex, type LabelMap, paletteOf } from "../data/label-map.ts"
 import type { Rgb } from "../data/png.ts"
-import { Canvas, fit, type Picture, textWidth } from "./canvas.ts"
+import { Canvas, fitInside, type Picture, textWidth } from "./canvas.ts"
 
 /** Label numbers, row by row. */
 export interface Mask {
@@ -18,17 +18,24 @@ export function colorize({ width, height, data }: Mask, palette: readonly Rgb[])
 }
 
 /** The image with each object tinted in its class's colour and outlined; background stays as it is. */
-export function overlay(image: Picture, mask: Mask, palette: readonly Rgb[], { background = 0 as number | undefined, opacity = 0.5 } = {}): Picture {
+export function overlay(
+  image: Picture,
+  mask: Mask,
+  palette: readonly Rgb[],
+  { background = 0 as number | undefined, opacity = 0.5 } = {},
+): Picture {
   const { width, height } = image
   const rgb = Uint8Array.from(image.data)
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const at = y * width + x
       const label = mask.data[at] as number
-      const border = (x + 1 < width && mask.data[at + 1] !== label) || (y + 1 < height && mask.data[at + width] !== label)
+      const border =
+        (x + 1 < width && mask.data[at + 1] !== label) || (y + 1 < height && mask.data[at + width] !== label)
       if (label === background && !border) continue
       const color = border ? WHITE : (palette[label] as Rgb)
-      for (let c = 0; c < 3; c++) rgb[3 * at + c] = (1 - opacity) * (image.data[3 * at + c] as number) + opacity * (color[c] as number)
+      for (let c = 0; c < 3; c++)
+        rgb[3 * at + c] = (1 - opacity) * (image.data[3 * at + c] as number) + opacity * (color[c] as number)
     }
   }
   return { width, height, data: rgb }
@@ -38,7 +45,10 @@ export function overlay(image: Picture, mask: Mask, palette: readonly Rgb[], { b
 export function errorMap(image: Picture, truth: Mask, prediction: Mask): Picture {
   const rgb = new Uint8Array(image.data.length)
   for (let k = 0; k < truth.data.length; k++) {
-    const grey = 0.3 * ((image.data[3 * k] as number) + (image.data[3 * k + 1] as number) + (image.data[3 * k + 2] as number)) * (2 / 3)
+    const grey =
+      0.3 *
+      ((image.data[3 * k] as number) + (image.data[3 * k + 1] as number) + (image.data[3 * k + 2] as number)) *
+      (2 / 3)
     const label = truth.data[k]
     const color = label === ignoreIndex ? WHITE : label === prediction.data[k] ? [grey, grey, grey] : RED
     rgb.set(color, 3 * k)
@@ -62,7 +72,10 @@ const COLUMNS = ["image", "truth", "prediction", "errors (red), void (white)"]
 /** One row a sample: image, truth, prediction, errors; above them what the columns are, below them which colour is which class. */
 export async function sampleSheet(samples: readonly Sample[], labelMap: LabelMap): Promise<Canvas> {
   const palette = paletteOf(labelMap)
-  const cell = { width: 320, height: Math.max(...samples.map(({ image }) => Math.round(Math.min(320, (320 * image.height) / image.width)))) }
+  const cell = {
+    width: 320,
+    height: Math.max(...samples.map(({ image }) => Math.round(Math.min(320, (320 * image.height) / image.width)))),
+  }
   const gap = 8
   const header = 32
   const width = COLUMNS.length * (cell.width + gap) + gap
@@ -74,9 +87,14 @@ export async function sampleSheet(samples: readonly Sample[], labelMap: LabelMap
   for (const [column, title] of COLUMNS.entries()) canvas.text(gap + column * (cell.width + gap), 12, title, INK)
   for (const [row, { image, truth, prediction }] of samples.entries()) {
     const { background } = labelMap
-    const pictures = [image, overlay(image, truth, palette, { background }), overlay(image, prediction, palette, { background }), errorMap(image, truth, prediction)]
+    const pictures = [
+      image,
+      overlay(image, truth, palette, { background }),
+      overlay(image, prediction, palette, { background }),
+      errorMap(image, truth, prediction),
+    ]
     for (const [column, picture] of pictures.entries()) {
-      const fitted = await fit(picture, cell, "cubic")
+      const fitted = await fitInside(picture, cell, "cubic")
       canvas.picture(gap + column * (cell.width + gap), rowsTop + row * (cell.height + gap), fitted)
     }
   }

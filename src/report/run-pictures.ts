@@ -10,12 +10,21 @@ export function writeCurves(run: RunFolder): void {
   writeFileAtomic(run.file("curves.svg"), curves(run.records()))
 }
 
-export async function writeSamples(run: RunFolder, valSet: VocFolder, predictions: readonly Prediction[]): Promise<void> {
+export async function writeSamples(
+  run: RunFolder,
+  valSet: VocFolder,
+  predictions: readonly Prediction[],
+): Promise<void> {
   const samples: Sample[] = []
   for (const { index, labels } of predictions) {
     const { id, width, height, image, mask } = await valSet.readSample(index)
     const size = { width, height }
-    samples.push({ id, image: { ...size, data: image }, truth: { ...size, data: mask }, prediction: { ...size, data: labels } })
+    samples.push({
+      id,
+      image: { ...size, data: image },
+      truth: { ...size, data: mask },
+      prediction: { ...size, data: labels },
+    })
   }
   const sheet = await sampleSheet(samples, valSet.labelMap)
   await sheet.writePng(run.file("samples.png"))

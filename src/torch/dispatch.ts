@@ -24,7 +24,8 @@ export function findOperator(fullName: string): Operator {
     const dot = fullName.indexOf(".", fullName.indexOf("::"))
     const [name, overload] = dot < 0 ? [fullName, ""] : [fullName.slice(0, dot), fullName.slice(dot + 1)]
     try {
-      op = { ...native.findOperator(name, overload), guard: guardOf(fullName) }
+      const found = native.findOperator(name, overload)
+      op = { ...found, guard: guardOf(found) }
     } catch (cause) {
       throw new OpError((cause as Error).message, { cause })
     }
@@ -43,7 +44,7 @@ export function findOperator(fullName: string): Operator {
 export function dispatch(op: Operator, args: readonly unknown[]): unknown {
   if (op.guard) {
     args = args.map(snapshot)
-    const danger = op.guard(...args)
+    const danger = op.guard(args)
     if (danger) throw explain(op, args, new Error(danger))
   }
   const values: unknown[] = [op.id]

@@ -22,6 +22,7 @@ export class Tensor implements Disposable {
 
   /** @internal Takes ownership of a native handle; the current tidy() scope owns the new object. */
   constructor(handle: number) {
+    if (typeof handle !== "number") throw new TypeError("Tensors are made by functions such as tensor() and zeros().")
     this.#handle = handle
     abandoned.register(this, handle)
     track(this)

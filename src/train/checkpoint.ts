@@ -33,7 +33,8 @@ export function loadState(path: string, model: AnyModule, optimizer: Optimizer):
   return tidy(() => {
     const { tensors, metadata } = loadSafetensors(path)
     const rng = tensors.get("rng")
-    if (!rng || !metadata.progress) throw new UserError(`${path} cannot be resumed: it holds weights only. Give a run's folder.`)
+    if (!rng || !metadata.progress)
+      throw new UserError(`${path} cannot be resumed: it holds weights only. Give a run's folder.`)
     model.loadStateDict(part(tensors, "model."))
     optimizer.loadStateDict(part(tensors, "optimizer."))
     setRngState(rng)
@@ -63,5 +64,7 @@ export function loadWeights(path: string, model: AnyModule): Record<string, stri
 }
 
 function part(tensors: ReadonlyMap<string, Tensor>, prefix: string): Map<string, Tensor> {
-  return new Map([...tensors].flatMap(([name, tensor]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [])))
+  return new Map(
+    [...tensors].flatMap(([name, tensor]) => (name.startsWith(prefix) ? [[name.slice(prefix.length), tensor]] : [])),
+  )
 }

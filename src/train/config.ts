@@ -16,7 +16,10 @@ const schema = z.strictObject({
   trainSplit: z.string().min(1).default("train").describe("split list to train on"),
   valSplit: z.string().min(1).default("val").describe("split list to evaluate on"),
   classes: z.array(z.string()).nullable().default(null).describe("classes to learn, by name; all when left out"),
-  others: z.enum(["void", "background"]).default("void").describe("what becomes of pixels of classes that are not chosen"),
+  others: z
+    .enum(["void", "background"])
+    .default("void")
+    .describe("what becomes of pixels of classes that are not chosen"),
 
   // What learns
   model: z.enum(modelNames).default("unet").describe("model"),
@@ -34,14 +37,21 @@ const schema = z.strictObject({
   warmup: fraction.default(0.03).describe("share of the run in which the learning rate rises from 0"),
   batchSize: z.int().positive().default(8).describe("images a step"),
   crop: size.default([256, 256]).describe("height,width in pixels of the training crops"),
-  scale: z.tuple([z.number().positive(), z.number().positive()]).default([0.5, 2]).describe("smallest,largest random scale"),
+  scale: z
+    .tuple([z.number().positive(), z.number().positive()])
+    .default([0.5, 2])
+    .describe("smallest,largest random scale"),
   flip: fraction.default(0.5).describe("probability of a left-right flip"),
 
   // How long: exactly one of the three
   steps: z.int().positive().nullable().default(null).describe("length in optimizer steps"),
   epochs: z.number().positive().nullable().default(null).describe("length in passes over the training split"),
   budget: z.number().positive().nullable().default(null).describe("length in seconds, evaluations included"),
-  evaluations: z.int().positive().default(10).describe("how often the model is evaluated in a run (a budget may allow fewer)"),
+  evaluations: z
+    .int()
+    .positive()
+    .default(10)
+    .describe("how often the model is evaluated in a run (a budget may allow fewer)"),
 
   // On what
   seed: z.int().min(0).default(0).describe("seed of weights, order and augmentation"),
@@ -56,7 +66,8 @@ export type TrainConfigInput = z.input<typeof schema>
 export const configFields = schema.shape
 
 /** The choice of classes, as a data set takes it. */
-export const classSelection = ({ classes, others }: TrainConfig): ClassSelection => (classes === null ? {} : { classes, others })
+export const classSelection = ({ classes, others }: TrainConfig): ClassSelection =>
+  classes === null ? {} : { classes, others }
 
 const DEFAULT_BUDGET = 600 // seconds
 
@@ -68,7 +79,8 @@ const DEFAULT_BUDGET = 600 // seconds
 export function parseConfig(input: Record<string, unknown>, source: string): TrainConfig {
   const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
   for (const key of Object.keys(given)) {
-    if (!(key in schema.shape)) throw new UserError(`Unknown option "${key}" in ${source}.${didYouMean(key, Object.keys(schema.shape))}`)
+    if (!(key in schema.shape))
+      throw new UserError(`Unknown option "${key}" in ${source}.${didYouMean(key, Object.keys(schema.shape))}`)
   }
   const parsed = schema.safeParse(given)
   if (!parsed.success) {
@@ -83,7 +95,8 @@ export function parseConfig(input: Record<string, unknown>, source: string): Tra
   }
   const config = parsed.data
   const lengths = (["steps", "epochs", "budget"] as const).filter((key) => config[key] !== null)
-  if (lengths.length > 1) throw new UserError(`The options ${lengths.join(" and ")} in ${source} exclude each other: give one length.`)
+  if (lengths.length > 1)
+    throw new UserError(`The options ${lengths.join(" and ")} in ${source} exclude each other: give one length.`)
   if (config.scale[0] > config.scale[1]) {
     throw new UserError(`Option "scale" in ${source} is ${config.scale.join(",")}: the smallest scale comes first.`)
   }

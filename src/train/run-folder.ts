@@ -3,10 +3,10 @@
 //   versions.json     pixelwise, Node, libtorch, machine  metrics.jsonl     one JSON object a line: steps and evaluations
 //   best.safetensors  weights of the best evaluation      last.safetensors  all that is needed to resume
 //   curves.svg, samples.png, scores.json                  what came out
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs"
+import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { arch, availableParallelism, cpus, platform } from "node:os"
 import { join } from "node:path"
-import { type LabelMap, readLabelMap } from "../data/label-map.ts"
+import { formatLabelMap, type LabelMap, readLabelMap } from "../data/label-map.ts"
 import { UserError } from "../errors.ts"
 import { fileProblem, writeFileAtomic } from "../files.ts"
 import type { Scores } from "../infer/evaluate.ts"
@@ -43,10 +43,16 @@ export class RunFolder {
   }
 
   /** @throws UserError when the folder exists and is not empty: a run is never overwritten */
-  static create(path: string, config: TrainConfig, labelMap: LabelMap): RunFolder {
-    if (existsSync(path) && readdirSync(path).length > 0) {
-      throw new UserError(`The run folder ${path} is not empty. Choose another --out, or go on with it: --resume ${path}.`)
+  static checkFree(path: string): void {
+    if (existsSync(path) && (!statSync(path).isDirectory() || readdirSync(path).length > 0)) {
+      throw new UserError(
+        `The run folder ${path} is taken; expected a new or empty folder. Choose another --out, or go on with the run in it: --resume ${path}.`,
+      )
     }
+  }
+
+  static create(path: string, config: TrainConfig, labelMap: LabelMap): RunFolder {
+    RunFolder.checkFree(path)
     try {
       mkdirSync(path, { recursive: true })
     } catch (cause) {
@@ -54,7 +60,7 @@ export class RunFolder {
     }
     const run = new RunFolder(path)
     run.writeJson("config.json", config)
-    run.writeJson("label-map.json", labelMap)
+    writeFileAtomic(run.file("label-map.json"), formatLabelMap(labelMap))
     run.writeJson("versions.json", versions())
     return run
   }
@@ -62,9 +68,16 @@ export class RunFolder {
   /** @throws UserError when the folder is not a run */
   static open(path: string): RunFolder {
     if (!existsSync(join(path, "config.json"))) {
-      throw new UserError(`${path} is not a run folder: it has no config.json. Give the folder that "pixelwise train --out" wrote.`)
+      throw new UserError(
+        `${path} is not a run folder: it has no config.json. Give the folder that "pixelwise train --out" wrote.`,
+      )
     }
     return new RunFolder(path)
+  }
+
+  /** Takes back a folder in which nothing worth keeping has come to be. */
+  remove(): void {
+    rmSync(this.path, { recursive: true, force: true })
   }
 
   file(name: string): string {
@@ -116,7 +129,10 @@ export class RunFolder {
     try {
       return JSON.parse(readFileSync(file, "utf8"))
     } catch (cause) {
-      throw new UserError(`Cannot read ${file}: ${cause instanceof SyntaxError ? "it is not JSON" : fileProblem(cause)}.`, { cause })
+      throw new UserError(
+        `Cannot read ${file}: ${cause instanceof SyntaxError ? "it is not JSON" : fileProblem(cause)}.`,
+        { cause },
+      )
     }
   }
 }

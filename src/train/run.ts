@@ -1,4 +1,5 @@
 // A whole training run: data opened and checked, model made, trained, evaluated, everything in the run folder.
+import { existsSync } from "node:fs"
 import { isDeepStrictEqual } from "node:util"
 import { type Census, censusLabels } from "../data/census.ts"
 import { defaultWorkers, Loader } from "../data/loader.ts"
@@ -62,6 +63,7 @@ interface RunOptions extends RunEvents {
  * @throws TrainingError when the loss is not finite
  */
 export async function startRun(config: TrainConfig, out: string, options: RunOptions = {}): Promise<RunResult> {
+  RunFolder.checkFree(out) // before the labels are counted, which may take a while
   return execute(config, (labelMap) => RunFolder.create(out, config, labelMap), false, options)
 }
 
@@ -69,12 +71,18 @@ export async function startRun(config: TrainConfig, out: string, options: RunOpt
  * Goes on with a stopped run. The same batches, the same losses: as if it had never stopped.
  * @param changes what may differ from the run's own configuration: length, data folder, threads, workers
  */
-export async function resumeRun(path: string, changes: Record<string, unknown> = {}, options: RunOptions = {}): Promise<RunResult> {
+export async function resumeRun(
+  path: string,
+  changes: Record<string, unknown> = {},
+  options: RunOptions = {},
+): Promise<RunResult> {
   const run = RunFolder.open(path)
   const changeable = ["steps", "epochs", "budget", "data", "threads", "workers"]
   const refused = Object.keys(changes).filter((key) => !changeable.includes(key))
   if (refused.length > 0) {
-    throw new UserError(`A resumed run keeps its options; ${refused.join(", ")} cannot change. These can: ${changeable.join(", ")}.`)
+    throw new UserError(
+      `A resumed run keeps its options; ${refused.join(", ")} cannot change. These can: ${changeable.join(", ")}.`,
+    )
   }
   const lengths = { steps: null, epochs: null, budget: null }
   const newLength = Object.keys(changes).some((key) => key in lengths)
@@ -82,7 +90,12 @@ export async function resumeRun(path: string, changes: Record<string, unknown> =
   return execute(config, () => run, true, options)
 }
 
-async function execute(config: TrainConfig, openRun: (labelMap: VocFolder["labelMap"]) => RunFolder, resume: boolean, options: RunOptions): Promise<RunResult> {
+async function execute(
+  config: TrainConfig,
+  openRun: (labelMap: VocFolder["labelMap"]) => RunFolder,
+  resume: boolean,
+  options: RunOptions,
+): Promise<RunResult> {
   const { onCensus, onStart, onEvaluating, onEvaluation, onStep, signal } = options
   if (config.threads !== null) setThreads(config.threads)
   const selection = classSelection(config)
@@ -100,7 +113,12 @@ async function execute(config: TrainConfig, openRun: (labelMap: VocFolder["label
 
   const workers = config.workers ?? defaultWorkers()
   const { batchSize, seed, crop: cropSize, scale, flip } = config
-  await using trainLoader = new Loader(trainSet, { batchSize, seed, workers, transform: { name: "randomCrop", cropSize, scale, flip } })
+  await using trainLoader = new Loader(trainSet, {
+    batchSize,
+    seed,
+    workers,
+    transform: { name: "randomCrop", cropSize, scale, flip },
+  })
   await using valLoader = evaluationLoader(valSet, { workers })
 
   let predictions: Prediction[] = []
@@ -121,11 +139,15 @@ async function execute(config: TrainConfig, openRun: (labelMap: VocFolder["label
   }
   const shown = evenlySpread(valSet.ids.length, SHOWN_IMAGES)
   const length: Length =
-    config.budget !== null ? { seconds: config.budget } : { steps: config.steps ?? Math.max(1, Math.round((config.epochs ?? 1) * trainLoader.stepsPerEpoch)) }
+    config.budget !== null
+      ? { seconds: config.budget }
+      : { steps: config.steps ?? Math.max(1, Math.round((config.epochs ?? 1) * trainLoader.stepsPerEpoch)) }
   const evaluationSeconds = await estimateEvaluation(model, valSet)
   const run = openRun(labelMap)
   if (resume && !isDeepStrictEqual(run.labelMap, labelMap)) {
-    throw new UserError(`The classes of ${config.data} are not those that ${run.path} was trained on. Resume with the same data set.`)
+    throw new UserError(
+      `The classes of ${config.data} are not those that ${run.path} was trained on. Resume with the same data set.`,
+    )
   }
 
   const trainer = new Trainer({
@@ -146,17 +168,26 @@ async function execute(config: TrainConfig, openRun: (labelMap: VocFolder["label
   onStart?.({ run, trainSet, valSet, census, parameters, length, step: trainer.state.step })
 
   let scores: Scores | null = null
-  const completed = await trainer.train({
-    signal,
-    onStep,
-    onEvaluation: (record) => {
-      scores = record.scores
-      return onEvaluation?.(record, predictions)
-    },
-  })
-  return { run, completed, scores }
+  try {
+    const completed = await trainer.train({
+      signal,
+      onStep,
+      onEvaluation: (record) => {
+        scores = record.scores
+        return onEvaluation?.(record, predictions)
+      },
+    })
+    return { run, completed, scores }
+  } catch (error) {
+    // A file found damaged in mid-training: once it is mended or taken off the list, the run can go on from here.
+    if (trainer.state.step > 0 && error instanceof UserError) trainer.save()
+    if (trainer.state.step === 0 && !existsSync(run.file("last.safetensors"))) run.remove()
+    throw error
+  }
 }
 
 function evenlySpread(total: number, count: number): Set<number> {
-  return new Set(Array.from({ length: Math.min(count, total) }, (_, k) => Math.floor((k * total) / Math.min(count, total))))
+  return new Set(
+    Array.from({ length: Math.min(count, total) }, (_, k) => Math.floor((k * total) / Math.min(count, total))),
+  )
 }

@@ -11,7 +11,8 @@ import type { RunFolder } from "./run-folder.ts"
  */
 export function trainedModel(run: RunFolder): { model: SegmentationModel; weights: string } {
   const [best, last] = [run.file("best.safetensors"), run.file("last.safetensors")]
-  if (!existsSync(best) && !existsSync(last)) throw new UserError(`The run ${run.path} has no weights yet: expected ${best}. Train it first, or resume it.`)
+  if (!existsSync(best) && !existsSync(last))
+    throw new UserError(`The run ${run.path} has no weights yet: expected ${best}. Train it first, or resume it.`)
   const model = createModel(run.config.model, { ...run.config, numClasses: run.labelMap.classes.length }).eval()
   if (existsSync(best)) loadWeights(best, model)
   else loadModelState(last, model)

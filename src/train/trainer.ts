@@ -1,8 +1,8 @@
 // The Trainer: steps, evaluations between them, the best weights kept, a stop at any time without loss.
 // It knows nothing of file formats or of the command line: it is given batches, and a way to evaluate.
 import type { Batch } from "../data/batch.ts"
-import type { Loss } from "../losses/index.ts"
 import type { Scores } from "../infer/evaluate.ts"
+import type { Loss } from "../losses/index.ts"
 import type { SegmentationModel } from "../models/index.ts"
 import type { Optimizer, Schedule } from "../optim/index.ts"
 import { fromData, tidy } from "../torch/index.ts"
@@ -63,7 +63,9 @@ export class Trainer {
     this.#parts = parts
     this.#secondsPerEvaluation = evaluationSeconds
     this.#plannedEvaluations =
-      "seconds" in length ? Math.max(1, Math.min(evaluations, Math.floor((EVALUATION_SHARE * length.seconds) / evaluationSeconds))) : evaluations
+      "seconds" in length
+        ? Math.max(1, Math.min(evaluations, Math.floor((EVALUATION_SHARE * length.seconds) / evaluationSeconds)))
+        : evaluations
   }
 
   get state(): Readonly<Progress> {
@@ -74,7 +76,8 @@ export class Trainer {
   resume(): void {
     const { run, model, optimizer } = this.#parts
     this.#state = loadState(run.file("last.safetensors"), model, optimizer)
-    if (this.#state.evaluations > 0) this.#secondsPerEvaluation = this.#state.evaluationSeconds / this.#state.evaluations
+    if (this.#state.evaluations > 0)
+      this.#secondsPerEvaluation = this.#state.evaluationSeconds / this.#state.evaluations
     run.rewindLog(this.#state.step)
   }
 

@@ -48,6 +48,8 @@ LAYERS = {
     "upsample nearest": (lambda: nn.Upsample(scale_factor=2), (1, 2, 3, 4)),
     "upsample bilinear": (lambda: nn.Upsample(scale_factor=2, mode="bilinear"), (1, 2, 3, 4)),
     "upsample bilinear, aligned": (lambda: nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), (1, 2, 3, 4)),
+    "upsample by 1.5": (lambda: nn.Upsample(scale_factor=1.5, mode="bilinear"), (1, 2, 3, 5)),
+    "upsample nearest by 1.7": (lambda: nn.Upsample(scale_factor=1.7), (1, 2, 4, 5)),
     "resize to odd": (lambda: Resize((7, 10)), (1, 2, 4, 3)),
     "resize to odd, aligned": (lambda: Resize((7, 10), True), (1, 2, 4, 3)),
     "resize smaller": (lambda: Resize((3, 5)), (1, 2, 7, 8)),

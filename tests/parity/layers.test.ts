@@ -49,6 +49,8 @@ const layers: Record<string, () => nn.Module> = {
   "upsample nearest": () => new nn.Upsample(2),
   "upsample bilinear": () => new nn.Upsample(2, { mode: "bilinear" }),
   "upsample bilinear, aligned": () => new nn.Upsample(2, { mode: "bilinear", alignCorners: true }),
+  "upsample by 1.5": () => new nn.Upsample(1.5, { mode: "bilinear" }),
+  "upsample nearest by 1.7": () => new nn.Upsample(1.7),
   "resize to odd": () => new Resize([7, 10]),
   "resize to odd, aligned": () => new Resize([7, 10], { alignCorners: true }),
   "resize smaller": () => new Resize([3, 5]),

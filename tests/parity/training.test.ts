@@ -69,5 +69,4 @@ test.each(Object.keys(runs))("%s: 50 losses equal PyTorch's", (name) => {
   const worst = Math.max(...losses.map((loss, step) => Math.abs(loss / (golden[name]?.[step] as number) - 1)))
   expect(losses).toHaveLength(golden[name]?.length as number)
   expect(worst).toBeLessThan(1e-4)
-  console.log(name, worst)
 })

@@ -64,10 +64,10 @@ test.each([
   using model = new UNet(options)
   const count = model.parameters().reduce((sum, parameter) => sum + parameter.numel, 0)
   const { numClasses, width, depth, upsampling } = options
-  const channels = "inChannels" in options ? options.inChannels : 3
+  const channels = "inChannels" in options ? (options.inChannels as number) : 3
   expect(count).toBe(countByFormula(numClasses, channels, width, depth, upsampling === "transposed"))
-  // The paper's network, with padding and batch-norm: known as "31 M" from every port of it.
-  if (width === 64 && upsampling === "transposed") expect(count).toBe(31_044_821)
+  // The paper's size: unet.py's network has as many.
+  if (width === 64 && upsampling === "transposed") expect(count).toBe(31_038_933)
 })
 
 test.each(["transposed", "bilinear"] as const)(
@@ -88,10 +88,10 @@ test.each(["transposed", "bilinear"] as const)(
   },
 )
 
-test("zeroing a skip changes the output, at every level, and nothing else hides behind it", () => {
+test("zeroing a skip changes the output, at every level", () => {
   manualSeed(2)
   using model = new UNet({ numClasses: 3, width: 4, depth: 3 })
-  model.eval()
+  // In training mode, where batch-norm keeps every level's values at about 1, whatever the weights.
   tidy(() => {
     const image = randn([1, 3, 24, 24], { generator: new Generator(3) })
     const before = model.call(image).logits
@@ -102,14 +102,14 @@ test("zeroing a skip changes the output, at every level, and nothing else hides 
       const saved = copyOf(skipWeights)
       skipWeights.zero_()
       const change = model.call(image).logits.sub(before).abs().max().item()
-      expect(change, `level ${level}`).toBeGreaterThan(1e-3) // logits are about 0.5
+      expect(change, `level ${level}`).toBeGreaterThan(0.01) // logits are about 0.5
       skipWeights.copy_(saved)
     }
     expect(model.call(image).logits.data()).toEqual(before.data())
   })
 })
 
-test("a pixel's logits see far below, and the corners are filled in from the image alone", () => {
+test("a pixel changes logits 20 pixels away: the deeper levels are connected", () => {
   using model = new UNet({ numClasses: 2, width: 4, depth: 3 })
   model.eval()
   tidy(() => {
@@ -122,6 +122,6 @@ test("a pixel's logits see far below, and the corners are filled in from the ima
       .abs()
       .sum({ dim: [0, 1] }) // [H, W]
     expect(changed.at(32, 32).item()).toBeGreaterThan(0)
-    expect(changed.at(32, 12).item()).toBeGreaterThan(0) // 20 pixels away: only through the deeper levels
+    expect(changed.at(32, 12).item()).toBeGreaterThan(0) // the first level alone sees 4 pixels
   })
 })

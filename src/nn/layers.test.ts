@@ -1,0 +1,93 @@
+// What layers refuse, and the functions between them. That layers compute what PyTorch's do: tests/parity.
+import { expect, test } from "vitest"
+import { arange, noGrad, ones, ShapeError, type Tensor, zeros } from "../torch/index.ts"
+import { BatchNorm2d, Conv2d, cropTo, GroupNorm, init, interpolate, padToMultiple, softmax } from "./index.ts"
+
+const image = (height: number, width: number): Tensor => arange(height * width).view([1, 1, height, width])
+
+test("batch-norm refuses to train on one value per channel, and says what to do", () => {
+  using layer = new BatchNorm2d(4)
+  const x = ones([1, 4, 1, 1])
+  expect(() => layer.call(x)).toThrow(ShapeError)
+  expect(() => layer.call(x)).toThrow(/float32\[1, 4, 1, 1\] has one value per channel.*GroupNorm/)
+  expect(layer.num_batches_tracked.item()).toBe(0)
+  expect(layer.eval().call(x).shape).toEqual([1, 4, 1, 1])
+})
+
+test("batch-norm in eval mode does not move its statistics", () => {
+  using layer = new BatchNorm2d(2).eval()
+  layer.call(zeros([2, 2, 3, 3]).add(5))
+  expect(layer.running_mean.data()).toEqual(Float32Array.of(0, 0))
+  expect(layer.num_batches_tracked.item()).toBe(0)
+})
+
+test("channels must divide into groups", () => {
+  expect(() => new GroupNorm(4, 6)).toThrow("GroupNorm: 6 channels cannot be split into 4 groups.")
+  expect(() => new Conv2d(4, 6, 3, { groups: 4 })).toThrow("Conv2d: 4 -> 6 channels cannot be split into 4 groups.")
+})
+
+test("padToMultiple pads bottom and right with zeros; cropTo undoes it", () => {
+  const padded = padToMultiple(image(2, 3), 4)
+  expect(padded.toArray()).toEqual([
+    [
+      [
+        [0, 1, 2, 0],
+        [3, 4, 5, 0],
+        [0, 0, 0, 0],
+        [0, 0, 0, 0],
+      ],
+    ],
+  ])
+  expect(cropTo(padded, [2, 3]).data()).toEqual(image(2, 3).data())
+})
+
+test("padding and cropping nothing give fresh tensors", () => {
+  const x = image(4, 8)
+  for (const same of [padToMultiple(x, 4), cropTo(x, [4, 8])]) {
+    expect(same).not.toBe(x)
+    expect(same.data()).toEqual(x.data())
+    same.dispose()
+  }
+  expect(x.isDisposed).toBe(false)
+})
+
+test("an empty image cannot be padded", () => {
+  expect(() => padToMultiple(zeros([1, 3, 0, 5]), 4)).toThrow("padToMultiple: the image float32[1, 3, 0, 5] is empty.")
+})
+
+test("interpolate to the same size changes nothing, in any mode", () => {
+  const x = image(3, 4)
+  for (const options of [{}, { alignCorners: true }, { mode: "nearest" as const }]) {
+    expect(interpolate(x, [3, 4], options).data()).toEqual(x.data())
+  }
+})
+
+test("bilinear source positions, worked by hand: a row 0, 1 enlarged to four", () => {
+  // half-pixel rule: positions -0.25 (the edge: 0), 0.25, 0.75, 1.25 (the edge: 1)
+  expect(interpolate(image(1, 2), [1, 4]).data()).toEqual(Float32Array.of(0, 0.25, 0.75, 1))
+  // aligned corners: 0, 1/3, 2/3, 1
+  const aligned = interpolate(image(1, 2), [1, 4], { alignCorners: true }).data() as Float32Array
+  for (const [i, value] of [0, 1 / 3, 2 / 3, 1].entries()) expect(aligned[i]).toBeCloseTo(value, 6)
+  expect(interpolate(image(1, 2), [1, 4], { mode: "nearest" }).data()).toEqual(Float32Array.of(0, 0, 1, 1))
+})
+
+test("softmax sums to 1 along its axis", () => {
+  expect(softmax(image(2, 3), 3).sum({ dim: 3 }).data()).toEqual(Float32Array.of(1, 1))
+})
+
+test("fans: inputs and outputs per unit", () => {
+  expect(init.fans(zeros([8, 3, 5, 5]))).toEqual({ fanIn: 75, fanOut: 200 })
+  expect(init.fans(zeros([4, 6]))).toEqual({ fanIn: 6, fanOut: 4 })
+  expect(() => init.fans(zeros([3]))).toThrow("Fans need a weight of at least 2 axes, got float32[3].")
+})
+
+test("initialisers leave no history, with and without noGrad", () => {
+  using conv = new Conv2d(2, 2, 1)
+  init.kaimingNormal_(conv.weight)
+  init.truncNormal_(conv.weight, { std: 0.02 })
+  init.constant_(conv.weight, 0.5)
+  expect(conv.weight.isLeaf && conv.weight.requiresGrad).toBe(true)
+  expect(new Set(conv.weight.data() as Float32Array)).toEqual(new Set([0.5]))
+  using _ = noGrad()
+  expect(conv.call(ones([1, 2, 1, 1])).requiresGrad).toBe(false)
+})

@@ -1,0 +1,150 @@
+// The whole job on a small generated data set: train, stop, resume, evaluate, predict.
+import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { join } from "node:path"
+import { beforeAll, expect, test } from "vitest"
+import { decodePng } from "../../src/data/png.ts"
+import { generateShapes } from "../../src/data/shapes.ts"
+import { parseConfig } from "../../src/train/config.ts"
+import { resumeRun, startRun } from "../../src/train/run.ts"
+import type { StepRecord } from "../../src/train/run-folder.ts"
+import { RunFolder } from "../../src/train/run-folder.ts"
+import { pixelwise, start, temporaryFolder } from "./cli.ts"
+
+const folder = temporaryFolder()
+const data = join(folder, "shapes")
+const small = { data, width: 2, depth: 2, batchSize: 4, crop: [32, 32], learningRate: 0.01, threads: 1 }
+const config = (changes: object) => parseConfig({ ...small, ...changes }, "test")
+const losses = (run: RunFolder) =>
+  run
+    .records()
+    .filter((record): record is StepRecord => record.kind === "step")
+    .map(({ loss }) => loss)
+
+beforeAll(() => generateShapes(data, { train: 12, val: 4, size: [48, 48], seed: 3 }))
+
+test("a run folder holds everything, and the scores of eval are those of training", async () => {
+  const out = join(folder, "full")
+  const trained = await pixelwise(
+    ...["train", "--data", data, "--out", out, "--width", "2", "--depth", "2", "--crop", "32", "--batch-size", "4"],
+    ...["--steps", "6", "--evaluations", "2", "--json"],
+  )
+  expect(trained.stderr).toBe("")
+  expect(trained.code).toBe(0)
+  const events = trained.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line))
+  expect(events.map(({ kind }) => kind)).toEqual([
+    "step",
+    "step",
+    "step",
+    "evaluation",
+    "step",
+    "step",
+    "step",
+    "evaluation",
+    "end",
+  ])
+  expect(events.at(-1)).toMatchObject({ completed: true, run: out })
+  expect(readdirSync(out).sort()).toEqual(
+    [
+      "best.safetensors",
+      "config.json",
+      "curves.svg",
+      "label-map.json",
+      "last.safetensors",
+      "metrics.jsonl",
+      "samples.png",
+      "scores.json",
+      "versions.json",
+    ], // and nothing temporary
+  )
+
+  const evaluated = await pixelwise("eval", "--run", out, "--json")
+  const best = events.filter(({ kind }) => kind === "evaluation").sort((a, b) => b.scores.meanIoU - a.scores.meanIoU)[0]
+  expect(JSON.parse(evaluated.stdout).scores).toEqual(best.scores)
+
+  const images = join(data, "JPEGImages")
+  const predicted = await pixelwise("predict", "--run", out, "--out", join(folder, "predicted"), images)
+  expect(predicted.code).toBe(0)
+  const masks = readdirSync(join(folder, "predicted", "masks"))
+  expect(masks).toHaveLength(16)
+  expect(readdirSync(join(folder, "predicted", "overlays"))).toEqual(masks)
+  const path = join(folder, "predicted", "masks", masks[0] as string)
+  const mask = decodePng(readFileSync(path), path)
+  expect([mask.width, mask.height]).toEqual([48, 48])
+}, 60_000)
+
+test("a run that was stopped goes on with the losses it would have had", async () => {
+  const straight = await startRun(config({ steps: 8, evaluations: 1 }), join(folder, "straight"))
+  const stop = new AbortController()
+  const stopped = await startRun(config({ steps: 8, evaluations: 1 }), join(folder, "stopped"), {
+    signal: stop.signal,
+    onStep: ({ step }) => step === 3 && stop.abort(),
+  })
+  expect(stopped.completed).toBe(false)
+  expect(losses(stopped.run)).toEqual(losses(straight.run).slice(0, 3))
+  const resumed = await resumeRun(stopped.run.path)
+  expect(resumed.completed).toBe(true)
+  expect(losses(resumed.run)).toEqual(losses(straight.run))
+  expect(resumed.scores).toEqual(straight.scores)
+})
+
+test("the same seed gives the same losses whatever the number of workers; another seed gives others", async () => {
+  const run = (name: string, changes: object) =>
+    startRun(config({ steps: 4, evaluations: 1, ...changes }), join(folder, name))
+  const inline = await run("workers-0", { workers: 0 })
+  const threads = await run("workers-3", { workers: 3 })
+  const other = await run("seed-1", { seed: 1 })
+  expect(losses(threads.run)).toEqual(losses(inline.run))
+  expect(losses(other.run)).not.toEqual(losses(inline.run))
+})
+
+test("with a time budget the run ends in time and the learning rate reaches its end", async () => {
+  const begin = performance.now()
+  const { run, completed } = await startRun(config({ budget: 4 }), join(folder, "budget"))
+  expect(completed).toBe(true)
+  expect((performance.now() - begin) / 1000).toBeLessThan(12) // two busy cores and start-up included
+  const steps = run.records().filter((record): record is StepRecord => record.kind === "step")
+  const rates = steps.map(({ learningRate }) => learningRate)
+  expect(rates.at(-1)).toBeLessThan(0.2 * Math.max(...rates))
+})
+
+test("Ctrl-C saves what was reached and says how to go on", async () => {
+  const out = join(folder, "interrupted")
+  const { child, finished } = start(
+    "train",
+    "--data",
+    data,
+    "--out",
+    out,
+    "--width",
+    "2",
+    "--depth",
+    "2",
+    "--crop",
+    "32",
+    "--steps",
+    "100000",
+  )
+  const deadline = Date.now() + 20_000
+  while (!existsSync(join(out, "metrics.jsonl")) && Date.now() < deadline)
+    await new Promise((done) => setTimeout(done, 50))
+  child.kill("SIGINT")
+  const { code, stdout } = await finished
+  expect(code).toBe(0)
+  expect(stdout).toContain(`pixelwise train --resume ${out}`)
+  expect(existsSync(join(out, "last.safetensors"))).toBe(true)
+  const before = losses(RunFolder.open(out)).length
+  const resumed = await pixelwise("train", "--resume", out, "--steps", String(before + 2))
+  expect(resumed.code).toBe(0)
+  expect(losses(RunFolder.open(out))).toHaveLength(before + 2)
+}, 60_000)
+
+test("a loss that is not finite stops the run before the weights are spoilt", async () => {
+  const out = join(folder, "diverged")
+  await expect(startRun(config({ steps: 50, learningRate: 1e30, optimizer: "sgd", warmup: 0 }), out)).rejects.toThrow(
+    /The loss is (NaN|Infinity|-Infinity) at step \d+ \(images/,
+  )
+  expect(existsSync(join(out, "last.safetensors"))).toBe(true)
+})
