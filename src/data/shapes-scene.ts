@@ -116,8 +116,8 @@ function makeShape(kind: number, random: Random, height: number, width: number, 
           const distance = (x - cx) * nx + (y - cy) * ny - inner
           if (distance > hit.distance) {
             hit.distance = distance
-            hit.leanX = 0.6 * nx
-            hit.leanY = 0.6 * ny
+            hit.leanX = 0.7 * nx
+            hit.leanY = 0.7 * ny
           }
         }
       },
@@ -138,7 +138,7 @@ function makeShape(kind: number, random: Random, height: number, width: number, 
       },
     }
   }
-  const half = random.uniform(0.9, 1.3) * unit // a bent wire: a thin tube along a quadratic curve
+  const half = random.uniform(1.1, 1.5) * unit // a bent wire: a thin tube along a quadratic curve
   const span = random.uniform(22, 45) * unit
   const bend = random.uniform(-0.6, 0.6) * span
   const points = Array.from({ length: 13 }, (_, i) => {
@@ -232,7 +232,7 @@ function paint(
       const shine = Math.max(0, nx * half[0] + ny * half[1] + nz * half[2])
       const spark = gloss * shine ** 16
       const brightness = 0.32 + 0.85 * diffuse
-      const t = pattern(x, y)
+      const t = 0.25 + 0.5 * pattern(x, y) // patterns are fainter than form
       for (let c = 0; c < 3; c++) {
         const color = mix(colors[0][c]!, colors[1][c]!, t) * brightness + spark
         canvas[3 * pixel + c] = mix(canvas[3 * pixel + c]!, color, cover)
@@ -307,7 +307,7 @@ function groundColors(random: Random): readonly [Vector, Vector] {
 function objectColors(random: Random, ground: Vector): readonly [Vector, Vector] {
   const hue = random.uniform()
   let first = color(hue, random.uniform(0.25, 0.8), random.uniform(0.4, 1))
-  for (let tries = 0; tries < 20 && distance(first, ground) < 0.3; tries++) {
+  for (let tries = 0; tries < 20 && distance(first, ground) < 0.5; tries++) {
     first = color(random.uniform(), random.uniform(0.25, 0.8), random.uniform(0.3, 1))
   }
   const second = color(hue + random.uniform(-0.15, 0.15), random.uniform(0.2, 0.8), random.uniform(0.35, 0.95))

@@ -43,8 +43,8 @@ export function crossEntropy(
     }
     const [loss, totalWeight] = result
     if (reduction !== "mean") return loss
-    // The kernel's own mean is 0/0 when all pixels are ignored. Dividing here costs 10 us and no look at the target:
-    // forward and backward at [4, 21, 128, 128] on two cores take 1.7 ms either way.
+    // The kernel's own mean is 0/0 when all pixels are ignored. Dividing here needs no look at the target: forward and
+    // backward at [4, 21, 128, 128] on one core take 2.8 ms, with the kernel's mean 2.7 ms (medians of 200, interleaved).
     return loss.div(totalWeight.add(totalWeight.eq(0)))
   })
 }

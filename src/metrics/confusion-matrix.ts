@@ -41,7 +41,7 @@ export class ConfusionMatrix {
     const predicted = read(prediction)
     const truth = read(target)
     const counted = new Float64Array(this.counts.length)
-    // A plain loop: 2.0 ms for the 8 masks of 256 x 256 that two cores need 150 ms to predict. bincount takes 1.3 ms,
+    // A plain loop: 2 ms for 8 masks of 256 x 256, which UNet needs 800 ms to predict on two cores. bincount takes 1.4 ms,
     // and cannot say which pixel is wrong.
     for (let i = 0; i < truth.length; i++) {
       const t = truth[i] as number
@@ -102,7 +102,7 @@ function checkSizes(prediction: Labels, target: Labels): void {
   }
 }
 
-/** All elements as numbers. A loop over int64's BigInts would take 20 times as long. */
+/** All elements as numbers. A loop over int64's BigInts takes 4 times as long as one over int32. */
 function read(labels: Labels): Exclude<Labels, Tensor> {
   if (!(labels instanceof Tensor)) return labels
   if (!/^u?int/.test(labels.dtype)) {

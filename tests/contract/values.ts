@@ -167,7 +167,7 @@ function filled(r: Random, shape: readonly number[], dtype: DType): Tensor {
   }
   if (dtype === "bool" || dtype === "uint8" || r.chance(0.6)) return randint(0, 3, shape).to({ dtype })
   if (dtype === "int64" && r.chance(0.3))
-    return fromData(BigInt64Array.of(-(2n ** 63n)))
+    return fromData(BigInt64Array.of(-(2n ** 63n)), [])
       .expand(shape)
       .clone()
   return randint(0, 3, shape)

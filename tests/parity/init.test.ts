@@ -9,8 +9,9 @@ const SEED = 20240229 // generate.py's
 const golden = new Golden("init")
 const weight = () => zeros([6, 4, 3, 3])
 
-// The generators agree bit for bit. What is left is how a float32 is scaled afterwards: one or two roundings of 6e-8.
-const TOLERANCE = 2e-7
+// Measured: bit-equal on the libtorch that made the golden values. Elsewhere the generator still gives the same bits, and
+// what may differ is the logarithm and sine behind normal numbers and their scaling: a few roundings of 6e-8.
+const TOLERANCE = 5e-7
 
 const draws: Record<string, () => Tensor> = {
   uniform: () => filled(weight(), (w) => init.uniform_(w, -2, 0.5)),
