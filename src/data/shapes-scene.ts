@@ -138,7 +138,7 @@ function makeShape(kind: number, random: Random, height: number, width: number, 
       },
     }
   }
-  const half = random.uniform(1.1, 1.5) * unit // a bent wire: a thin tube along a quadratic curve
+  const half = random.uniform(1.3, 1.7) * unit // a bent wire: a thin tube along a quadratic curve
   const span = random.uniform(22, 45) * unit
   const bend = random.uniform(-0.6, 0.6) * span
   const points = Array.from({ length: 13 }, (_, i) => {

@@ -120,25 +120,15 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
     for (const parameter of this.parameters()) parameter.grad = null
   }
 
-  /**
-   * Moves parameters and buffers to another device, and the floating-point ones to another dtype. They become new
-   * objects and the old ones are disposed: make the optimizer afterwards.
-   */
+  /** Moves parameters and buffers to another device, in place, and the floating-point ones to another dtype. Gradients are forgotten. */
   to({ dtype, device }: { dtype?: DType; device?: string }): this {
-    const moved = new Map<Tensor, Parameter | StateBuffer>() // what two modules share stays shared
-    for (const value of this.stateDict().values()) {
-      if (moved.has(value)) continue
-      using data = value.detach()
-      using target = data.to({ device, dtype: isFloating(data.dtype) ? dtype : undefined })
-      const isParameter = value instanceof Parameter
-      moved.set(value, isParameter ? new Parameter(target).requiresGrad_(value.requiresGrad) : new StateBuffer(target))
-    }
-    for (const [, module] of this.namedModules()) {
-      for (const [name, value] of Object.entries(module)) {
-        if (moved.has(value)) Object.assign(module, { [name]: moved.get(value) })
+    tidy(() => {
+      using _ = noGrad()
+      for (const value of new Set(this.stateDict().values())) {
+        value.grad = null
+        value.setData(value.to({ device, dtype: isFloating(value.dtype) ? dtype : undefined }))
       }
-    }
-    for (const value of moved.keys()) value.dispose()
+    })
     return this
   }
 
