@@ -400,7 +400,17 @@ Napi::Value set_rng_state(const Info& info) {
   return guarded(info, [&](Bridge& bridge) {
     auto generator = at::globalContext().defaultGenerator(at::kCPU);
     std::lock_guard<std::mutex> lock(generator.mutex());
-    generator.set_state(tensor_at(info, 0, bridge));
+    const at::Tensor state = tensor_at(info, 0, bridge).contiguous();
+    // The layout of CPUGeneratorImplStateLegacy. libtorch checks `left` and `next` one by one, but together they must not
+    // lead behind the 624 words of the Mersenne Twister.
+    if (state.scalar_type() == at::kByte && state.is_cpu() && state.numel() > 20) {
+      int32_t left;
+      uint32_t next;
+      std::memcpy(&left, state.data_ptr<uint8_t>() + 8, sizeof left);
+      std::memcpy(&next, state.data_ptr<uint8_t>() + 16, sizeof next);
+      TORCH_CHECK(static_cast<int64_t>(left) + next <= 625, "Invalid mt19937 state");
+    }
+    generator.set_state(state);
     return info.Env().Undefined();
   });
 }

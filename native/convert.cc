@@ -99,17 +99,17 @@ bool scalars_are_integers(const Operator& op, Handles& handles, const Arguments&
   return false;
 }
 
-// [2^40, 0] is a legal shape without elements, and many loops run over its first axis all the same, for hours.
+// [2^31, 0] is a legal shape without elements, and many loops run over its first axis all the same, for minutes.
 template <typename Sizes>
 void check_extent(const Sizes& sizes) {
-  constexpr double kMost = 1e10;
+  constexpr double kMost = 1e9;
   bool empty = false;
   double extent = 1;
   for (const int64_t size : sizes) {
     empty = empty || size == 0;
     if (size > 0) extent *= static_cast<double>(size);
   }
-  if (empty && extent > kMost) throw std::invalid_argument("a shape without elements has axes that multiply to more than 1e10");
+  if (empty && extent > kMost) throw std::invalid_argument("a shape without elements has axes that multiply to more than 1e9");
 }
 
 struct Converter {

@@ -1,4 +1,7 @@
 // The library: what `import ... from "pixelwise"` gives. Each layer is a namespace; the most used names stand alone.
+
+export { Loader } from "./data/loader.ts"
+export { openVocFolder, type VocFolder } from "./data/voc-folder.ts"
 export { UserError } from "./errors.ts"
 export { evaluate, evaluationLoader, type Scores, summarize } from "./infer/evaluate.ts"
 export { predictLabels } from "./infer/predict.ts"
@@ -7,8 +10,6 @@ export * as metrics from "./metrics/index.ts"
 export { createModel, modelNames, type SegmentationModel, type SegmentationOutput, UNet } from "./models/index.ts"
 export * as nn from "./nn/index.ts"
 export * as optim from "./optim/index.ts"
-export { Loader } from "./data/loader.ts"
-export { openVocFolder, type VocFolder } from "./data/voc-folder.ts"
 export * as torch from "./torch/index.ts"
 export { Tensor, tidy } from "./torch/index.ts"
 export { parseConfig, type TrainConfig } from "./train/config.ts"

@@ -52,7 +52,8 @@ function report(error: unknown, json: boolean): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0 // --help, --version
   const isInput = error instanceof UserError || error instanceof CommanderError
   const expected = isInput || (error as Error)?.name === "TrainingError"
-  const message = error instanceof Error ? error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ") : String(error)
+  const message =
+    error instanceof Error ? error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ") : String(error)
   if (json) console.log(JSON.stringify({ error: message }))
   console.error(expected ? `pixelwise: ${message}` : error)
   return isInput ? 2 : 1

@@ -1,4 +1,4 @@
-// Counts the labels of a whole split before any training: finds the first bad mask, and knows how unequal the classes are.
+// Counts the labels of a whole split before any training: finds the first bad mask or image, and knows how unequal the classes are.
 import { setImmediate } from "node:timers/promises"
 import { ignoreIndex } from "./label-map.ts"
 import type { VocFolder } from "./voc-folder.ts"
@@ -13,7 +13,8 @@ export type Census = {
 }
 
 /**
- * Counts pixels per class. Reads masks only: 2,913 VOC masks take 0.6 s (Zen 5, one core).
+ * Counts pixels per class, and looks at each image without decoding it (see `checkSample`): about 1 ms a VOC sample, on a
+ * core that is also busy with other work.
  * @param onProgress called after every 16 masks and at the end
  * @throws UserError with file, pixel and value for the first label outside the label map
  */
@@ -28,7 +29,7 @@ export async function censusLabels(
   let ignored = 0
   for (let index = 0; index < total; index++) {
     const counts = new Uint32Array(256)
-    const { labels } = dataset.readMask(index)
+    const { labels } = await dataset.checkSample(index)
     for (let i = 0; i < labels.length; i++) counts[labels[i]!]! += 1 // "for of" takes four times as long here
     ignored += counts[ignoreIndex]!
     for (let k = 0; k < classes; k++) {

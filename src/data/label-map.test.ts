@@ -234,15 +234,18 @@ describe("paletteOf", () => {
 })
 
 const real = "../shared/data"
-describe.skipIf(!existsSync(real))(`the label maps of ${real} (skipped: absent)`, () => {
-  test("VOC's colours are VOC's formula", () => {
-    const map = readLabelMap(`${real}/voc2012/label_map.json`)
-    expect(map.classes).toHaveLength(21)
-    for (const { index, color } of [...map.classes, map.ignore]) expect(color).toEqual(vocColor(index))
-  })
-  test("CamVid has no background", () => {
-    const map = readLabelMap(`${real}/camvid/label_map.json`)
-    expect(map.background).toBeUndefined()
-    expect(selectClasses(map).labelMap).toEqual(map)
-  })
-})
+describe.skipIf(!existsSync(real))(
+  `the label maps of ${real}${existsSync(real) ? "" : ` (skipped: ${real} is absent)`}`,
+  () => {
+    test("VOC's colours are VOC's formula", () => {
+      const map = readLabelMap(`${real}/voc2012/label_map.json`)
+      expect(map.classes).toHaveLength(21)
+      for (const { index, color } of [...map.classes, map.ignore]) expect(color).toEqual(vocColor(index))
+    })
+    test("CamVid has no background", () => {
+      const map = readLabelMap(`${real}/camvid/label_map.json`)
+      expect(map.background).toBeUndefined()
+      expect(selectClasses(map).labelMap).toEqual(map)
+    })
+  },
+)

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import sharp from "sharp"
@@ -93,6 +93,17 @@ describe("training batches", () => {
     expect(new Set(epochs.flat()).size).toBe(10) // who was left out changes
   })
 
+  test("change a sample by seed and epoch alone: the batch size and its place in the batch do not matter", async () => {
+    const crops = async (batchSize: number) => {
+      await using loader = new Loader(data, { ...options, batchSize })
+      const batches = await take(loader.batches({ startStep: 10 / batchSize }), 10 / batchSize) // the whole of epoch 1
+      return batches.flatMap(({ ids, images, shape }) =>
+        ids.map((id, n) => [id, images.subarray((n * images.length) / shape[0], ((n + 1) * images.length) / shape[0])]),
+      )
+    }
+    expect(await crops(5)).toEqual(await crops(2))
+  })
+
   test("of fewer samples than a batch: one smaller batch an epoch", async () => {
     await using loader = new Loader(openVocFolder(root, { split: "two" }), options)
     expect(loader.stepsPerEpoch).toBe(1)
@@ -174,15 +185,20 @@ describe("problems", () => {
 
 describe("prefetching", () => {
   test("goes on while the main thread is busy, and stops at its bound", async () => {
-    await using loader = new Loader(data, { ...options, workers: 1, prefetch: 2 })
-    const batches = loader.batches()
+    const copy = join(root, "copy")
+    for (const name of ["JPEGImages", "SegmentationClass", "ImageSets", "label_map.txt"]) {
+      cpSync(join(root, name), join(copy, name), { recursive: true })
+    }
+    const files = openVocFolder(copy, { split: "train" })
+    await using loader = new Loader(files, { batchSize: 1, transform: whole, workers: 1, prefetch: 2 })
+    const batches = loader.pass()
     await batches.next()
-    const busy = performance.now() + 400 // a training step: synchronous, no turn of the event loop
+    const busy = performance.now() + 500 // a training step: synchronous, no turn of the event loop
     while (performance.now() < busy);
-    loader.waitSeconds = 0
-    await batches.next()
-    expect(loader.waitSeconds).toBeLessThan(0.1)
-    await batches.return(undefined as never)
+    rmSync(join(copy, "JPEGImages"), { recursive: true }) // what can still be had now was made ahead
+    expect((await batches.next()).value).toMatchObject({ step: 1 })
+    expect((await batches.next()).value).toMatchObject({ step: 2 })
+    await expect(batches.next()).rejects.toThrow("p03.jpg: it does not exist")
   })
 
   test("counts the seconds that were spent waiting", async () => {

@@ -272,7 +272,7 @@ describe("writeIndexedPng", () => {
 })
 
 const real = "../shared/data/voc2012/SegmentationClass"
-describe.skipIf(!existsSync(real))(`real masks (skipped: ${real} is absent)`, () => {
+describe.skipIf(!existsSync(real))(`real masks${existsSync(real) ? "" : ` (skipped: ${real} is absent)`}`, () => {
   test("equal fast-png's reading", () => {
     for (const name of readdirSync(real).slice(0, 40)) {
       const bytes = readFileSync(`${real}/${name}`)

@@ -31,15 +31,16 @@ const marker = "shapes.json"
 const version = 1
 
 /**
- * Writes the data set to `root`: 200 pictures of 128x128 take 2 s (Zen 5, one core). It is made under a temporary name and
- * renamed when complete. The same options give the same masks on every machine, and byte-identical JPEGs with the same
+ * Writes the data set to `root`: 300 pictures of 96x96 take 2 s (Zen 5, one core). It is made under a temporary name and
+ * renamed when complete. A UNet of width 16 (batches of 8, AdamW) reaches 0.48 mIoU on val in 300 steps and 0.80 in 900; the
+ * rare class, wire, comes last. The same options give the same masks on every machine, and byte-identical JPEGs with the same
  * version of sharp; more pictures leave the earlier ones as they are.
  * @returns reused: true when `root` already held just this data set, and nothing was done
  * @throws UserError when `root` is something that was not generated here: it is never overwritten
  */
 export async function generateShapes(
   root: string,
-  { seed = 0, train = 160, val = 40, size: [height, width] = [128, 128], onProgress, signal }: ShapesOptions = {},
+  { seed = 0, train = 240, val = 60, size: [height, width] = [96, 96], onProgress, signal }: ShapesOptions = {},
 ): Promise<{ reused: boolean }> {
   checkWhole("seed", seed, Number.MIN_SAFE_INTEGER)
   checkWhole("train", train, 1)

@@ -161,12 +161,13 @@ describe("randomCrop", () => {
     expect(new Set(any.map((f) => f.toFixed(2))).size).toBeGreaterThan(80)
   })
 
-  test("turning flips off changes no crop", () => {
+  test("turning one flip off changes neither the crops nor the other flip", () => {
     const sample = coded(50, 40)
-    const place = (flip: number) => randomCrop({ cropSize: [20, 20], flip, ...plain })(sample, randomFor(5)).image
-    const [straight, flipped] = [place(0), place(1)]
-    for (let y = 0; y < 20; y++) {
-      for (let x = 0; x < 20; x++) expect(flipped[y * 20 + x]).toBeCloseTo(straight[y * 20 + 19 - x]!, 6)
+    const crop = (flip: number, seed: number) =>
+      randomCrop({ cropSize: [20, 20], flip, verticalFlip: 0.5, ...plain })(sample, randomFor(seed)).image
+    for (let seed = 0; seed < 8; seed++) {
+      const [straight, flipped] = [crop(0, seed), crop(1, seed)]
+      for (let i = 0; i < 800; i++) expect(flipped[i]).toBeCloseTo(straight[i + 19 - 2 * (i % 20)]!, 6)
     }
   })
 

@@ -294,7 +294,7 @@ describe("censusLabels", () => {
 })
 
 const real = "../shared/data"
-describe.skipIf(!existsSync(real))(`real data (skipped: ${real} is absent)`, () => {
+describe.skipIf(!existsSync(real))(`real data${existsSync(real) ? "" : ` (skipped: ${real} is absent)`}`, () => {
   test("VOC: background is 70 % of the counted pixels of train", async () => {
     const data = openVocFolder(`${real}/voc2012`, { split: "train" })
     const { pixels, images } = await censusLabels(data)

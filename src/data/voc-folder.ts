@@ -10,7 +10,7 @@ import { extname, join } from "node:path"
 import { didYouMean, UserError } from "../errors.ts"
 import { fileProblem } from "../files.ts"
 import { readText } from "./files.ts"
-import { readImage, readOrientation } from "./image.ts"
+import { inspectImage, readImage } from "./image.ts"
 import { type ClassSelection, type LabelMap, readLabelMap, selectClasses } from "./label-map.ts"
 import { type Mask, maskReader } from "./mask.ts"
 
@@ -88,19 +88,32 @@ export class VocFolder {
    * @throws UserError naming the file that is missing, damaged, of another size, or has a label outside the map
    */
   async readSample(index: number): Promise<Sample> {
-    const { ids, images, masks } = this.files
     const mask = this.readMask(index)
-    const image = await readImage(images[index]!)
-    const { width, height } = image
-    if (width !== mask.width || height !== mask.height) {
-      const turned = (await readOrientation(images[index]!)) >= 5 && width === mask.height && height === mask.width
-      throw new UserError(
-        `Image ${images[index]} is ${width}x${height} and its mask ${masks[index]} is ${mask.width}x${mask.height}; ` +
-          `they must have the same size.` +
-          (turned ? " The image has an EXIF orientation that viewers apply: save it upright, without that tag." : ""),
-      )
-    }
-    return { id: ids[index]!, width, height, image: image.data, mask: mask.labels }
+    const { width, height, data } = await readImage(this.files.images[index]!)
+    if (width !== mask.width || height !== mask.height) throw await this.#sizesDiffer(index, mask)
+    return { id: this.ids[index]!, width, height, image: data, mask: mask.labels }
+  }
+
+  /**
+   * The mask, after a look at its image that finds most of what `readSample` would refuse and takes a tenth of its time.
+   * @throws UserError as `readSample`
+   */
+  async checkSample(index: number): Promise<Mask> {
+    const mask = this.readMask(index)
+    const { width, height } = await inspectImage(this.files.images[index]!)
+    if (width !== mask.width || height !== mask.height) throw await this.#sizesDiffer(index, mask)
+    return mask
+  }
+
+  async #sizesDiffer(index: number, mask: Mask): Promise<UserError> {
+    const { images, masks } = this.files
+    const { width, height, orientation } = await inspectImage(images[index]!)
+    const turned = orientation >= 5 && width === mask.height && height === mask.width
+    return new UserError(
+      `Image ${images[index]} is ${width}x${height} and its mask ${masks[index]} is ${mask.width}x${mask.height}; ` +
+        `they must have the same size.` +
+        (turned ? " The image has an EXIF orientation that viewers apply: save it upright, without that tag." : ""),
+    )
   }
 }
 

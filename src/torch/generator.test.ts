@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from "vitest"
 import {
   aten,
+  fromData,
   Generator,
   manualSeed,
   ones,
@@ -62,5 +63,8 @@ test("a saved state goes on with the same numbers", () =>
     setRngState(state)
     expect(randn([20]).toArray()).toEqual(expected)
     expect(() => setRngState(tensor([1, 2]))).toThrow(Error)
+    const bytes = state.data() as Uint8Array
+    new DataView(bytes.buffer).setInt32(8, 624, true) // `left`: more words left to draw than there are
+    expect(() => setRngState(fromData(bytes))).toThrow(/Invalid mt19937 state/)
     expect(() => setRngState(ones(state.shape, { dtype: "uint8" }))).toThrow(/Invalid mt19937 state/)
   }))

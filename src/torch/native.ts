@@ -109,6 +109,11 @@ export interface Native {
 /** Where set-up builds the addon: from src/torch and from dist/torch alike. */
 export const addonPath = fileURLToPath(new URL("../../build/native/pixelwise.node", import.meta.url))
 
+// OpenMP's threads sleep at once when they wait, instead of spinning. Spinning threads keep others (image loaders, a
+// browser) off the cores while one of them waits for a core itself: with one other busy process a training step of a
+// small UNet took 3,800 ms spinning and 360 ms sleeping, on two cores. Read by libgomp when it is loaded, so set before.
+process.env.OMP_WAIT_POLICY ??= "passive"
+
 function load(): Native {
   let addon: Native
   try {

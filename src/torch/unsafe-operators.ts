@@ -34,7 +34,7 @@ const internals: readonly [pattern: RegExp, reason: string][] = [
   [/^aten::from_file/, "it reads and writes files"],
   [/^aten::special_\w+_polynomial/, "it computes for hours when the degree is large"],
   [
-    /^aten::(embedding_bag|histogramdd|rrelu_with_noise|align_tensors|record_stream)/,
+    /^aten::(embedding_bag|fractional_max_pool|histogramdd|rrelu_with_noise|align_tensors|record_stream)/,
     "it does not check its arguments",
   ],
 ]
@@ -103,7 +103,9 @@ function noComplex(args: NamedArguments): string | undefined {
 function noOverflowingDivision({ self, other }: NamedArguments): string | undefined {
   for (const value of [self, other]) if (value instanceof Tensor && !/^int(32|64)$/.test(value.dtype)) return undefined
   const has = (value: unknown, number: number): boolean =>
-    value instanceof Tensor ? tidy(() => value.eq(number).any().item() === 1) : value === number
+    value instanceof Tensor
+      ? tidy(() => value.eq(number).any().item() === 1)
+      : value === number || (typeof value === "number" && (value | 0) === number) // 2^53 - 1 becomes the int32 -1
   if (!has(other, -1) || !(has(self, -(2 ** 31)) || has(self, -(2 ** 63)))) return undefined
   return "the smallest integer divided by -1 is too large for its dtype"
 }

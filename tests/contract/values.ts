@@ -163,7 +163,9 @@ export class Plausible {
 function filled(r: Random, shape: readonly number[], dtype: DType): Tensor {
   if (!/^(int|uint|bool)/.test(dtype)) {
     const x = randn(shape).to({ dtype })
-    return r.chance(0.1) && !dtype.startsWith("complex") ? x.fill_(r.pick([0, 1e4, Number.NaN, Number.POSITIVE_INFINITY])) : x
+    return r.chance(0.1) && !dtype.startsWith("complex")
+      ? x.fill_(r.pick([0, 1e4, Number.NaN, Number.POSITIVE_INFINITY]))
+      : x
   }
   if (dtype === "bool" || dtype === "uint8" || r.chance(0.6)) return randint(0, 3, shape).to({ dtype })
   if (dtype === "int64" && r.chance(0.3))

@@ -1,6 +1,7 @@
 """Golden values for src/data/transforms.test.ts: how PyTorch resizes images (bilinear) and masks (nearest).
 
-Run: python3 tests/data/interpolate.py > tests/data/interpolate.json   (torch 1.13.0, CPU; no randomness)
+Run: python3 tests/data/interpolate.py > tests/data/interpolate.json, then biome format --write tests/data
+(torch 1.13.0, CPU; no randomness)
 """
 
 import json

@@ -21,7 +21,10 @@ async function refused(args: readonly string[]): Promise<string> {
   const { code, stdout, stderr } = await pixelwise(...args)
   expect(stdout).toBe("")
   expect(code).toBe(2)
-  const lines = stderr.trim().split("\n").filter((line) => !/^\d+% checking/.test(line)) // progress without a terminal
+  const lines = stderr
+    .trim()
+    .split("\n")
+    .filter((line) => !/^\d+% checking/.test(line)) // progress without a terminal
   expect(lines, "one line").toHaveLength(1)
   return lines[0] as string
 }
@@ -44,7 +47,7 @@ const train = (...more: string[]) => [
 ]
 
 describe("damaged data sets", () => {
-  const cases: Record<string, { damage: () => void | Promise<unknown>; says: () => (string | RegExp)[] }> = {
+  const cases: Record<string, { damage: () => unknown; says: () => (string | RegExp)[] }> = {
     "missing folder": { damage: () => rmSync(data, { recursive: true }), says: () => [data] },
     "empty split list": {
       damage: () => writeFileSync(file("ImageSets", "Segmentation", "train.txt"), "\n"),
