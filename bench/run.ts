@@ -28,15 +28,22 @@ class Contestant {
 
   constructor(program: string, args: readonly string[]) {
     this.#process = spawn(program, [...args, String(threads)], { stdio: ["pipe", "pipe", "inherit"] })
-    // biome-ignore lint/style/noNonNullAssertion: stdout is a pipe
+    this.#process.on("error", ({ message }) => {
+      console.error(`cannot start ${program}: ${message}. Install python3-torch, or name another Python: --python`)
+      process.exit(2)
+    })
     this.#lines = createInterface({ input: this.#process.stdout! })[Symbol.asyncIterator]()
   }
 
   async measure(workload: string): Promise<number> {
-    this.#process.stdin?.write(`${workload}\n`)
+    return Number(await this.ask(workload))
+  }
+
+  async ask(question: string): Promise<string> {
+    this.#process.stdin?.write(`${question}\n`)
     const { value, done } = await this.#lines.next()
-    if (done) throw new Error(`the process that measures ${workload} ended; see its message above`)
-    return Number(value)
+    if (done) throw new Error(`the process that was asked for ${question} ended; see its message above`)
+    return value
   }
 
   end(): void {
@@ -47,6 +54,16 @@ class Contestant {
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const ours = new Contestant(process.execPath, [here("ours.ts")])
 const python = new Contestant(options.python, [here("plain_torch.py")])
+
+const versions = { ours: await ours.ask("version"), python: await python.ask("version") }
+const release = (version: string) => version.split(".").slice(0, 2).join(".")
+if (release(versions.ours) !== release(versions.python)) {
+  throw new Error(
+    `ours runs on libtorch ${versions.ours}, Python on ${versions.python}: a comparison wants the same. See --python.`,
+  )
+}
+if (options.only && !workloads[options.only])
+  throw new Error(`no workload ${options.only}; there are ${Object.keys(workloads).join(", ")}`)
 
 const results = []
 for (const { name, unit, perMillisecond, digits } of Object.values(workloads)) {
@@ -93,18 +110,16 @@ console.log(
   ),
 )
 console.log(
-  `\nMedians of ${rounds} interleaved rounds; a ratio above 1 means ours is faster. ${cpus()[0]?.model.trim()}, ${threads} threads.`,
+  `\nMedians of ${rounds} interleaved rounds; a ratio above 1 means ours is faster. ${cpus()[0]?.model.trim()}, ${threads} threads, libtorch ${versions.ours}. Python's OpenMP waits as it does by default, ours sleeps (see src/torch/native.ts).`,
 )
 
-const folder = here("results")
-mkdirSync(folder, { recursive: true })
-const machine = {
-  processor: cpus()[0]?.model.trim(),
-  threads,
-  node: process.versions.node,
-  date: new Date().toISOString().slice(0, 10),
+if (!options.only) {
+  const folder = here("results")
+  mkdirSync(folder, { recursive: true })
+  const date = new Date().toISOString().slice(0, 10)
+  const machine = { processor: cpus()[0]?.model.trim(), threads, node: process.versions.node, libtorch: versions, date }
+  writeFileSync(`${folder}/latest.json`, `${JSON.stringify({ machine, results }, null, 2)}\n`)
 }
-writeFileSync(`${folder}/latest.json`, `${JSON.stringify({ machine, results }, null, 2)}\n`)
 
 function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)

@@ -7,6 +7,7 @@
 #include <c10/core/MemoryFormat.h>
 
 #include <array>
+#include <type_traits>
 #include <utility>
 
 namespace pixelwise {
@@ -158,8 +159,9 @@ struct Converter {
     }
     const auto array = value.As<Napi::Array>();
     const uint32_t length = array.Length();
-    // new Array(4e9) is a legal, sparse, JavaScript array; no operator takes a million list entries.
-    if (length > 1'000'000) throw std::invalid_argument("a list of " + std::to_string(length) + " entries is too long");
+    // new Array(4e9) is a legal, sparse, JavaScript array, and an operator's time may grow with the square of a list's length.
+    constexpr uint32_t kMost = std::is_same_v<T, at::Tensor> ? 1'000'000 : 10'000;
+    if (length > kMost) throw std::invalid_argument("a list of " + std::to_string(length) + " entries is too long");
     if (type.fixed_size > 1) {
       // Many kernels read list[1] of an int[2] without looking how long the list is.
       const auto expected = static_cast<uint32_t>(type.fixed_size);

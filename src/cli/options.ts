@@ -1,13 +1,11 @@
 // Command-line flags from the configuration's schema: one source for names, types, defaults and help.
 import type { Command } from "commander"
-import { UserError } from "../errors.ts"
-import { configFields } from "../train/config.ts"
+import { configFields, type NameKey } from "../train/config.ts"
 
 interface Definition {
   type: string
   innerType?: { def: Definition }
   element?: { def: Definition }
-  items?: { def: Definition }[]
   defaultValue?: unknown
 }
 
@@ -32,30 +30,23 @@ export function addConfigOptions(command: Command, { except = [] as readonly str
 
 /** The configuration values among a command's parsed options. */
 export function configOptions(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(options).filter(([key]) => key in configFields))
+  return Object.fromEntries(Object.entries(options).filter(([key]) => Object.hasOwn(configFields, key)))
 }
 
-/** "90", "90s", "10m", "1.5h" in seconds. */
-export function parseDuration(text: string): number {
-  const match = /^(\d+(?:\.\d+)?)(s|m|h)?$/.exec(text.trim())
-  const unit = { s: 1, m: 60, h: 3600 }[match?.[2] ?? "s"]
-  const seconds = Number(match?.[1]) * (unit ?? Number.NaN)
-  if (!(seconds > 0))
-    throw new UserError(`Duration "${text}" is not understood; expected seconds, or something like 90s, 10m, 2h.`)
-  return seconds
-}
+/** How to name an option: as the flag that was typed, or as the key in the file it stands in. */
+export const nameOption =
+  (flags: Readonly<Record<string, unknown>>, file?: string): NameKey =>
+  (key) =>
+    file === undefined || flags[key] !== undefined ? `--${kebab(key)}` : `"${key}" in ${file}`
 
 // What cannot be read as the field's type is passed on as text: the schema then says what it expected.
 function parseFlag(key: string, text: string): unknown {
-  if (key === "budget") return parseDuration(text)
-  const { type, element, items } = unwrap(key)
+  if (key === "budget") return text // a duration
+  const { type, element } = unwrap(key)
   if (type === "number") return toNumber(text)
   if (type === "array")
     return text.split(",").map((part) => (element?.def.type === "number" ? toNumber(part) : part.trim()))
-  if (type === "tuple") {
-    const parts = text.split(",").map(toNumber)
-    return parts.length === 1 ? Array.from({ length: items?.length ?? 1 }, () => parts[0]) : parts // 256 means 256,256
-  }
+  if (type === "tuple") return text.includes(",") ? text.split(",").map(toNumber) : toNumber(text)
   return text
 }
 

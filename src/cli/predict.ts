@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, statSync } from "node:fs"
 import { basename, extname, join } from "node:path"
 import type { Command } from "commander"
-import { readImage } from "../data/image.ts"
+import { inspectImage, readImage } from "../data/image.ts"
 import { paletteOf } from "../data/label-map.ts"
 import { writeIndexedPng } from "../data/png.ts"
 import { toTensorData } from "../data/transforms.ts"
@@ -46,6 +46,7 @@ Examples:
       const palette = paletteOf(labelMap)
       const { model } = trainedModel(run)
       const folders = { masks: join(options.out, "masks"), overlays: join(options.out, "overlays") }
+      for (const path of images.values()) await inspectImage(path) // before anything is written
       for (const folder of Object.values(folders)) makeFolder(folder)
 
       for (const [k, [name, path]] of [...images].entries()) {

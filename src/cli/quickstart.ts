@@ -3,12 +3,11 @@ import { existsSync } from "node:fs"
 import { join } from "node:path"
 import type { Command } from "commander"
 import { generateShapes } from "../data/shapes.ts"
-import { parseConfig } from "../train/config.ts"
+import { parseConfig, parseDuration } from "../train/config.ts"
 import { startRun } from "../train/run.ts"
 import { interruptSignal } from "./interrupt.ts"
-import { parseDuration } from "./options.ts"
 import { createOutput } from "./output.ts"
-import { report, runEvents } from "./train.ts"
+import { report, runEvents } from "./run-output.ts"
 
 interface Options {
   data: string
@@ -37,7 +36,7 @@ export function define(command: Command): void {
       output.say(
         `${reused ? "Using" : "Made"} the data set ${data}: shaded shapes on textured ground, three quarters of it background`,
       )
-      const config = parseConfig({ ...QUICKSTART, data, budget }, "quickstart")
+      const config = parseConfig({ ...QUICKSTART, data, budget })
       const result = await startRun(config, out ?? freeRunFolder(), { signal, ...runEvents(output) })
       report(result, output)
       if (result.completed)
@@ -47,15 +46,16 @@ export function define(command: Command): void {
     })
 }
 
-// Small enough to finish in two minutes on two cores, large enough that every class is learned.
+// What learned most in 100 seconds on two cores: many small steps (bilinear enlarging is cheaper, small crops too), and no
+// change of scale, since all shapes come in the same range of sizes.
 const QUICKSTART = {
   model: "unet",
   width: 16,
-  depth: 4,
-  batchSize: 8,
-  crop: [128, 128],
-  scale: [0.75, 1.5],
-  learningRate: 3e-3,
+  upsampling: "bilinear",
+  batchSize: 4,
+  crop: [64, 64],
+  scale: [1, 1],
+  learningRate: 4e-3,
   evaluations: 5,
 }
 

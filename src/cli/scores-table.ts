@@ -11,7 +11,7 @@ export function scoresTable(scores: Scores): string {
       percent(iou),
       percent(precision),
       percent(recall),
-      percent(truthPixels / total),
+      percent(total > 0 ? truthPixels / total : null),
     ]),
   )
   const { trivial } = scores

@@ -1,6 +1,7 @@
 // pixelwise shapes: writes the generated data set to a folder, in VOC layout.
 import type { Command } from "commander"
 import { generateShapes } from "../data/shapes.ts"
+import { interruptSignal } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
 
 interface Options {
@@ -30,6 +31,7 @@ export function define(command: Command): void {
         val,
         size: [size, size],
         seed,
+        signal: interruptSignal(() => {}),
         onProgress: (done: number, total: number) => output.progress(done / total, `${done} of ${total} images`),
       })
       output.endProgress()

@@ -48,7 +48,9 @@ export async function estimateEvaluation(model: SegmentationModel, dataset: VocF
 
 export interface EvaluateOptions {
   /** Called with each batch and its predictions [N, H, W], for pictures and files. */
-  onBatch?: (batch: Batch, predictions: Uint8Array) => void | Promise<void>
+  onBatch?: (batch: Batch, predictions: Uint8Array) => void
+  /** Ends it after the image at hand, with the signal's reason as error. */
+  signal?: AbortSignal
 }
 
 /** @param batches of a whole split; all images of a batch have one size */
@@ -56,7 +58,7 @@ export async function evaluate(
   model: SegmentationModel,
   batches: AsyncIterable<Batch>,
   numClasses: number,
-  { onBatch }: EvaluateOptions = {},
+  { onBatch, signal }: EvaluateOptions = {},
 ): Promise<ConfusionMatrix> {
   const matrix = new ConfusionMatrix(numClasses)
   const wasTraining = model.training
@@ -67,7 +69,8 @@ export async function evaluate(
       using bytes = labels.to({ dtype: "uint8" })
       const predictions = bytes.data() as Uint8Array
       matrix.add(predictions, batch.masks, { ignoreIndex })
-      await onBatch?.(batch, predictions)
+      onBatch?.(batch, predictions)
+      signal?.throwIfAborted()
     }
   } finally {
     model.train(wasTraining)

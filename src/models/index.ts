@@ -1,6 +1,7 @@
 // The models by name. To add one: write its file beside unet.ts and add one line here; the command line, the
 // configuration's types and the contract tests follow.
 import { didYouMean, UserError } from "../errors.ts"
+import { tidy } from "../torch/index.ts"
 import type { SegmentationModel } from "./model.ts"
 import { UNet } from "./unet.ts"
 
@@ -26,7 +27,7 @@ export function createModel(name: string, options: ModelOptions): SegmentationMo
   if (!factory) {
     throw new UserError(`Unknown model "${name}".${didYouMean(name, modelNames)} There are: ${modelNames.join(", ")}.`)
   }
-  return factory(options)
+  return tidy(() => factory(options)) // frees what only the construction needed
 }
 
 export type { SegmentationModel, SegmentationOutput } from "./model.ts"

@@ -43,7 +43,10 @@ export function curves(records: readonly RunRecord[]): string {
         {
           name: "without background",
           color: "#d1661f",
-          points: score(({ scores }) => scores.meanIoUWithoutBackground),
+          // the same where no class is background
+          points: score(({ scores }) =>
+            scores.meanIoUWithoutBackground === scores.meanIoU ? null : scores.meanIoUWithoutBackground,
+          ),
           dots: true,
         },
       ],
@@ -60,7 +63,7 @@ export function curves(records: readonly RunRecord[]): string {
     },
   ]
   const drawn = charts.filter((chart) => chart.series.some(({ points }) => points.length > 0))
-  const lastStep = Math.max(1, ...records.map(({ step }) => step))
+  const lastStep = records.at(-1)?.step ?? 1
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT * drawn.length}" width="${WIDTH}" font-family="system-ui, sans-serif" font-size="12" fill="#333">
 <rect fill="#fff" width="100%" height="100%"/>
 ${drawn.map((chart, k) => `<g transform="translate(0 ${k * HEIGHT})">${draw(chart, lastStep)}</g>`).join("\n")}
@@ -137,4 +140,6 @@ function thin<T>(points: readonly T[]): T[] {
 
 const round = (value: number) => Number(value.toFixed(1))
 const label = (value: number) =>
-  value !== 0 && Math.abs(value) < 1e-3 ? value.toExponential(0) : Number(value.toPrecision(6)).toLocaleString("en")
+  value !== 0 && Math.abs(value) < 1e-3
+    ? Number(value.toPrecision(6)).toExponential()
+    : Number(value.toPrecision(6)).toLocaleString("en")

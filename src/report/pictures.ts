@@ -22,7 +22,7 @@ export function overlay(
   image: Picture,
   mask: Mask,
   palette: readonly Rgb[],
-  { background = 0 as number | undefined, opacity = 0.5 } = {},
+  { background, opacity = 0.5 }: { background?: number; opacity?: number } = {},
 ): Picture {
   const { width, height } = image
   const rgb = Uint8Array.from(image.data)

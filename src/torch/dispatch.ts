@@ -102,7 +102,6 @@ function entries(list: unknown[]): unknown[] {
 }
 
 function fromNative(op: NativeOperator, k: number, value: unknown, args: readonly unknown[]): unknown {
-  // biome-ignore lint/style/noNonNullAssertion: k runs over the returns
   const { kind, element, writtenArgument } = op.returns[k]!
   if (writtenArgument >= 0) return args[writtenArgument]
   if (value === null) return null

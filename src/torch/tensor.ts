@@ -130,7 +130,6 @@ export class Tensor implements Disposable {
     const { shape } = this
     let at = 0
     const build = (dim: number): NestedNumbers => {
-      // biome-ignore lint/style/noNonNullAssertion: `at` stays below numel
       if (dim === shape.length) return flat[at++]!
       return Array.from({ length: shape[dim] ?? 0 }, () => build(dim + 1))
     }

@@ -32,6 +32,7 @@ const internals: readonly [pattern: RegExp, reason: string][] = [
   [/^aten::(lstm|gru|rnn_)/, "it does not check its list of weights"],
   [/^aten::set_?(\.|$)/, "it gives a tensor the memory of another, of whatever size"],
   [/^aten::from_file/, "it reads and writes files"],
+  [/^aten::binomial/, "it never returns when a count is NaN"],
   [/^aten::special_\w+_polynomial/, "it computes for hours when the degree is large"],
   [
     /^aten::(embedding_bag|fractional_max_pool|histogramdd|rrelu_with_noise|align_tensors|record_stream)/,
@@ -56,19 +57,15 @@ const guardsByArgument: Readonly<Record<string, NamedGuard>> = {
 
 const guardsByName: readonly [pattern: RegExp, guard: NamedGuard][] = [
   [/^aten::_?upsample_/, scalesFitSizes],
-  [
-    /^aten::native_batch_norm$/,
-    ({ training, running_mean, running_var }) =>
-      training === true || (running_mean && running_var)
-        ? undefined
-        : "without training it needs running_mean and running_var",
-  ],
+  [/^aten::native_batch_norm\b/, normalisable],
   [
     /^aten::(linalg_(svd|svdvals|pinv|cond|matrix_rank|matrix_norm|norm)|svd|pinverse|nuclear_norm|cholesky_inverse|norm)\b/,
     noComplex,
   ],
-  [/^aten::(floor_divide|fmod|remainder|divide?)_?(\.|$)/, noOverflowingDivision],
-  [/^aten::(unbind|unsafe_split|split|unsafe_chunk|chunk|tensor_split)/, fewParts],
+  [/^aten::(floor_divide|fmod|remainder|div(ide)?)_?(\.|$)/, noOverflowingDivision],
+  [/^aten::combinations/, within("r", 0, 64)], // one axis for each
+  [/^aten::(nan)?median\b/, noExpandedAxis],
+  [/^aten::(unbind|(unsafe_|tensor_|[hvd])?split|(unsafe_)?chunk)/, fewParts],
 ]
 
 /** bilinear interpolation reads outside the image when `scales` claim fewer output pixels than `output_size` has */
@@ -93,6 +90,13 @@ function scalesFitSizes({
     .find((reason) => reason !== undefined)
 }
 
+/** batch_norm() checks this before it calls native_batch_norm() */
+function normalisable({ input, training, running_mean, running_var }: NamedArguments): string | undefined {
+  if (training !== true && !(running_mean && running_var))
+    return "without training it needs running_mean and running_var"
+  return input instanceof Tensor && input.numel === 0 ? "the input has no elements" : undefined
+}
+
 /** LAPACK crashes on complex matrices as Debian builds it with libtorch */
 function noComplex(args: NamedArguments): string | undefined {
   const complex = Object.values(args).find((value) => value instanceof Tensor && value.dtype.startsWith("complex"))
@@ -108,6 +112,14 @@ function noOverflowingDivision({ self, other }: NamedArguments): string | undefi
       : value === number || (typeof value === "number" && (value | 0) === number) // 2^53 - 1 becomes the int32 -1
   if (!has(other, -1) || !(has(self, -(2 ** 31)) || has(self, -(2 ** 63)))) return undefined
   return "the smallest integer divided by -1 is too large for its dtype"
+}
+
+/** libtorch's median walks an axis with an iterator that stride 0 keeps from ever reaching its end */
+function noExpandedAxis({ self }: NamedArguments): string | undefined {
+  if (!(self instanceof Tensor)) return undefined
+  const { shape, strides } = self
+  const expanded = strides.findIndex((stride, k) => stride === 0 && (shape[k] as number) > 1)
+  return expanded < 0 ? undefined : `axis ${expanded} is expanded. Call contiguous() first`
 }
 
 /** a million tensors are more than anybody wants, and a billion more than fits the memory */

@@ -17,6 +17,8 @@ export interface Progress {
   best: number | null
   /** Evaluations done. */
   evaluations: number
+  /** The fraction of the run at which the next one is due; above 1 when none is. */
+  nextEvaluation: number
 }
 
 export function saveState(path: string, model: AnyModule, optimizer: Optimizer, progress: Progress): void {

@@ -71,36 +71,58 @@ export const classSelection = ({ classes, others }: TrainConfig): ClassSelection
 
 const DEFAULT_BUDGET = 600 // seconds
 
+/** How to name a key to whoever wrote it: `--batch-size`, or `"batchSize" in config.yaml`. */
+export type NameKey = (key: string) => string
+
 /**
  * Fills in defaults and checks everything.
- * @param source where the values come from, for messages: a file's path, or "the command line"
  * @throws UserError naming the first key that is wrong, what was got and what is expected
  */
-export function parseConfig(input: Record<string, unknown>, source: string): TrainConfig {
+export function parseConfig(input: Record<string, unknown>, name: NameKey = (key) => `Option "${key}"`): TrainConfig {
   const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
+  const keys = Object.keys(schema.shape)
   for (const key of Object.keys(given)) {
-    if (!(key in schema.shape))
-      throw new UserError(`Unknown option "${key}" in ${source}.${didYouMean(key, Object.keys(schema.shape))}`)
+    if (!keys.includes(key)) throw new UserError(`${name(key)} is unknown.${didYouMean(key, keys)}`)
   }
+  // Shorthands, the same on the command line and in a file: budget 10m, crop 256.
+  if (typeof given.budget === "string") given.budget = parseDuration(given.budget)
+  if (typeof given.crop === "number") given.crop = [given.crop, given.crop]
   const parsed = schema.safeParse(given)
   if (!parsed.success) {
-    // biome-ignore lint/style/noNonNullAssertion: an error has at least one issue
     const issue = parsed.error.issues[0]!
     const key = String(issue.path[0])
     const value = given[key]
+    if (value === undefined)
+      throw new UserError(`${name(key)} is missing: the ${configFields[key as "data"].description}.`)
     const choices = issue.code === "invalid_value" ? (issue.values as string[]) : []
     const hint = typeof value === "string" ? didYouMean(value, choices) : ""
-    const got = value === undefined ? "nothing" : JSON.stringify(value)
-    throw new UserError(`Option "${key}" in ${source} is ${got}: ${sentence(issue.message)}${hint}`)
+    throw new UserError(`${name(key)} is ${JSON.stringify(value)}: ${sentence(issue.message)}${hint}`)
   }
   const config = parsed.data
   const lengths = (["steps", "epochs", "budget"] as const).filter((key) => config[key] !== null)
-  if (lengths.length > 1)
-    throw new UserError(`The options ${lengths.join(" and ")} in ${source} exclude each other: give one length.`)
+  if (lengths.length > 1) {
+    throw new UserError(`${lengths.map(name).join(" and ")} exclude each other: give one length.`)
+  }
   if (config.scale[0] > config.scale[1]) {
-    throw new UserError(`Option "scale" in ${source} is ${config.scale.join(",")}: the smallest scale comes first.`)
+    throw new UserError(`${name("scale")} is ${config.scale.join(",")}: the smallest scale comes first.`)
+  }
+  if (given.others !== undefined && config.classes === null && given.others !== "void") {
+    throw new UserError(
+      `${name("others")} says what becomes of classes that are not chosen, but ${name("classes")} chooses none.`,
+    )
   }
   return lengths.length === 0 ? { ...config, budget: DEFAULT_BUDGET } : config
+}
+
+/** "90", "90s", "10m", "1.5h" in seconds. @throws UserError for anything else */
+export function parseDuration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)(s|m|h)?$/.exec(text.trim())
+  const unit = { s: 1, m: 60, h: 3600 }[match?.[2] ?? "s"]
+  const seconds = Number(match?.[1]) * (unit ?? Number.NaN)
+  if (!(seconds > 0)) {
+    throw new UserError(`Duration "${text}" is not understood; expected seconds, or something like 90s, 10m, 2h.`)
+  }
+  return seconds
 }
 
 const sentence = (message: string) => `${message.replace(/^Invalid (option|input): /, "").replace(/\.$/, "")}.`

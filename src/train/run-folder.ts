@@ -59,9 +59,14 @@ export class RunFolder {
       throw new UserError(`Cannot make the run folder ${path}: ${fileProblem(cause)}.`, { cause })
     }
     const run = new RunFolder(path)
-    run.writeJson("config.json", config)
-    writeFileAtomic(run.file("label-map.json"), formatLabelMap(labelMap))
-    run.writeJson("versions.json", versions())
+    try {
+      run.writeJson("config.json", config)
+      writeFileAtomic(run.file("label-map.json"), formatLabelMap(labelMap))
+      run.writeJson("versions.json", versions())
+    } catch (error) {
+      run.remove()
+      throw error
+    }
     return run
   }
 
@@ -86,7 +91,7 @@ export class RunFolder {
 
   get config(): TrainConfig {
     const file = this.file("config.json")
-    return parseConfig(this.#readJson("config.json") as Record<string, unknown>, file)
+    return parseConfig(this.#readJson("config.json") as Record<string, unknown>, (key) => `"${key}" in ${file}`)
   }
 
   get labelMap(): LabelMap {
@@ -100,7 +105,12 @@ export class RunFolder {
   // --- the log --------------------------------------------------------------------------------------------
 
   log(record: RunRecord): void {
-    appendFileSync(this.file("metrics.jsonl"), `${JSON.stringify(record)}\n`)
+    const file = this.file("metrics.jsonl")
+    try {
+      appendFileSync(file, `${JSON.stringify(record)}\n`)
+    } catch (cause) {
+      throw new UserError(`Cannot write ${file}: ${fileProblem(cause)}.`, { cause })
+    }
   }
 
   /** The log so far. A last line cut off by a crash is left out. */

@@ -1,5 +1,6 @@
 // A whole training run: data opened and checked, model made, trained, evaluated, everything in the run folder.
 import { existsSync } from "node:fs"
+import { resolve } from "node:path"
 import { isDeepStrictEqual } from "node:util"
 import { type Census, censusLabels } from "../data/census.ts"
 import { defaultWorkers, Loader } from "../data/loader.ts"
@@ -47,7 +48,7 @@ export interface RunResult {
   readonly run: RunFolder
   /** Whether the end of the run was reached; false after an abort. */
   readonly completed: boolean
-  /** The last evaluation, or null when the run was stopped before the first. */
+  /** The last evaluation, or null when there was none yet. */
   readonly scores: Scores | null
 }
 
@@ -64,12 +65,19 @@ interface RunOptions extends RunEvents {
  */
 export async function startRun(config: TrainConfig, out: string, options: RunOptions = {}): Promise<RunResult> {
   RunFolder.checkFree(out) // before the labels are counted, which may take a while
-  return execute(config, (labelMap) => RunFolder.create(out, config, labelMap), false, options)
+  const absolute = { ...config, data: resolve(config.data) } // eval works from any folder
+  return execute(
+    absolute,
+    (labelMap) => RunFolder.create(out, absolute, labelMap),
+    { resume: false, replan: false },
+    options,
+  )
 }
 
 /**
- * Goes on with a stopped run. The same batches, the same losses: as if it had never stopped.
- * @param changes what may differ from the run's own configuration: length, data folder, threads, workers
+ * Goes on with a stopped run. The same batches, the same losses: as if it had never stopped (with a time budget the
+ * same batches; how many there are depends on the machine).
+ * @param changes what may differ from the run's own configuration: length, learning rate, data folder, threads, workers
  */
 export async function resumeRun(
   path: string,
@@ -77,7 +85,10 @@ export async function resumeRun(
   options: RunOptions = {},
 ): Promise<RunResult> {
   const run = RunFolder.open(path)
-  const changeable = ["steps", "epochs", "budget", "data", "threads", "workers"]
+  if (!existsSync(run.file("last.safetensors"))) {
+    throw new UserError(`The run ${path} ended before anything was saved. Remove the folder and start again.`)
+  }
+  const changeable = ["steps", "epochs", "budget", "learningRate", "data", "threads", "workers"]
   const refused = Object.keys(changes).filter((key) => !changeable.includes(key))
   if (refused.length > 0) {
     throw new UserError(
@@ -86,14 +97,17 @@ export async function resumeRun(
   }
   const lengths = { steps: null, epochs: null, budget: null }
   const newLength = Object.keys(changes).some((key) => key in lengths)
-  const config = parseConfig({ ...run.config, ...(newLength ? lengths : {}), ...changes }, run.file("config.json"))
-  return execute(config, () => run, true, options)
+  const config = parseConfig(
+    { ...run.config, ...(newLength ? lengths : {}), ...changes },
+    (key) => `"${key}" of ${path}`,
+  )
+  return execute(config, () => run, { resume: true, replan: newLength }, options)
 }
 
 async function execute(
   config: TrainConfig,
   openRun: (labelMap: VocFolder["labelMap"]) => RunFolder,
-  resume: boolean,
+  { resume, replan }: { resume: boolean; replan: boolean },
   options: RunOptions,
 ): Promise<RunResult> {
   const { onCensus, onStart, onEvaluating, onEvaluation, onStep, signal } = options
@@ -122,10 +136,12 @@ async function execute(
   await using valLoader = evaluationLoader(valSet, { workers })
 
   let predictions: Prediction[] = []
-  const runEvaluation = async (): Promise<Scores> => {
+  const shown = evenlySpread(valSet.ids.length, SHOWN_IMAGES)
+  const runEvaluation = async (signal?: AbortSignal): Promise<Scores> => {
     predictions = []
     let index = 0
     const matrix = await evaluate(model, valLoader.pass(), numClasses, {
+      signal,
       onBatch: ({ ids }, labels) => {
         const size = labels.length / ids.length
         for (const k of ids.keys()) {
@@ -137,12 +153,24 @@ async function execute(
     })
     return summarize(matrix, labelMap)
   }
-  const shown = evenlySpread(valSet.ids.length, SHOWN_IMAGES)
   const length: Length =
     config.budget !== null
       ? { seconds: config.budget }
       : { steps: config.steps ?? Math.max(1, Math.round((config.epochs ?? 1) * trainLoader.stepsPerEpoch)) }
+  const smallest = Math.min(batchSize, trainSet.ids.length)
+  if (smallest === 1 && Math.max(...cropSize) <= model.stride) {
+    throw new UserError(
+      `Crops of ${cropSize.join("x")} pixels one at a time leave ${config.model} a single pixel at its deepest level, which batch-norm cannot learn from. ` +
+        `Use larger crops, or a batch of 2 or more.`,
+    )
+  }
   const evaluationSeconds = await estimateEvaluation(model, valSet)
+  if (config.budget !== null && evaluationSeconds > config.budget / 2) {
+    throw new UserError(
+      `One evaluation of the ${valSet.ids.length} images of "${config.valSplit}" takes about ${Math.ceil(evaluationSeconds)} s here, and the budget is ${config.budget} s. ` +
+        `Give a longer --budget, a length in --steps, or a shorter list as --val-split.`,
+    )
+  }
   const run = openRun(labelMap)
   if (resume && !isDeepStrictEqual(run.labelMap, labelMap)) {
     throw new UserError(
@@ -150,6 +178,7 @@ async function execute(
     )
   }
 
+  if (resume) run.writeJson("config.json", config) // with what was changed
   const trainer = new Trainer({
     model,
     optimizer,
@@ -163,25 +192,22 @@ async function execute(
     evaluations: config.evaluations,
     run,
   })
-  if (resume) trainer.resume()
+  if (resume) trainer.resume({ replan })
   const parameters = model.parameters().reduce((sum, parameter) => sum + parameter.numel, 0)
   onStart?.({ run, trainSet, valSet, census, parameters, length, step: trainer.state.step })
 
-  let scores: Scores | null = null
   try {
     const completed = await trainer.train({
       signal,
       onStep,
-      onEvaluation: (record) => {
-        scores = record.scores
-        return onEvaluation?.(record, predictions)
-      },
+      onEvaluation: (record) => onEvaluation?.(record, predictions),
     })
-    return { run, completed, scores }
+    const last = run.records().findLast((record) => record.kind === "evaluation")
+    return { run, completed, scores: last?.scores ?? null }
   } catch (error) {
     // A file found damaged in mid-training: once it is mended or taken off the list, the run can go on from here.
-    if (trainer.state.step > 0 && error instanceof UserError) trainer.save()
-    if (trainer.state.step === 0 && !existsSync(run.file("last.safetensors"))) run.remove()
+    if (trainer.state.step === 0 && !resume) run.remove()
+    else if (error instanceof UserError) trainer.save()
     throw error
   }
 }

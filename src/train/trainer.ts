@@ -29,8 +29,8 @@ export interface TrainerParts {
   readonly schedule: Schedule
   readonly length: Length
   readonly loader: BatchSource
-  /** Scores of the model (in eval mode) on the validation split. */
-  readonly evaluate: () => Promise<Scores>
+  /** Scores of the model (in eval mode) on the validation split; throws when `signal` is aborted meanwhile. */
+  readonly evaluate: (signal?: AbortSignal) => Promise<Scores>
   /** Seconds that one evaluation will take, as far as is known before the first. */
   readonly evaluationSeconds: number
   /** How many evaluations are wanted, evenly spread, the last at the end. */
@@ -44,63 +44,78 @@ export interface TrainerEvents {
   onEvaluation?: (record: EvaluationRecord) => void | Promise<void>
 }
 
-/** Training cannot go on. What was reached is saved. */
+/** Training cannot go on. */
 export class TrainingError extends Error {
   override name = "TrainingError"
 }
 
 // Of a time budget, evaluations may take this share; on large validation splits they would eat it otherwise.
 const EVALUATION_SHARE = 0.2
+// A killed process loses at most this much.
+const SAVE_EVERY = 60 // seconds
+// No evaluation is due any more.
+const NEVER = 2
 
 export class Trainer {
   readonly #parts: TrainerParts
-  #state: Progress = { step: 0, trainSeconds: 0, evaluationSeconds: 0, best: null, evaluations: 0 }
+  #state: Progress
   #secondsPerEvaluation: number
-  readonly #plannedEvaluations: number
 
   constructor(parts: TrainerParts) {
-    const { length, evaluations, evaluationSeconds } = parts
     this.#parts = parts
-    this.#secondsPerEvaluation = evaluationSeconds
-    this.#plannedEvaluations =
-      "seconds" in length
-        ? Math.max(1, Math.min(evaluations, Math.floor((EVALUATION_SHARE * length.seconds) / evaluationSeconds)))
-        : evaluations
+    this.#secondsPerEvaluation = parts.evaluationSeconds
+    this.#state = { step: 0, trainSeconds: 0, evaluationSeconds: 0, best: null, evaluations: 0, nextEvaluation: 0 }
+    this.#state.nextEvaluation = 1 / this.#evaluationsLeft
   }
 
   get state(): Readonly<Progress> {
     return this.#state
   }
 
-  /** Goes on from what `train()` saved last: weights, optimizer, schedule, random state, position in the data. */
-  resume(): void {
+  /**
+   * Goes on from what `train()` saved last: weights, optimizer, schedule, random state, position in the data.
+   * @param replan whether the length is another than before, so that evaluations must be spread anew
+   */
+  resume({ replan = false } = {}): void {
     const { run, model, optimizer } = this.#parts
     this.#state = loadState(run.file("last.safetensors"), model, optimizer)
-    if (this.#state.evaluations > 0)
-      this.#secondsPerEvaluation = this.#state.evaluationSeconds / this.#state.evaluations
-    run.rewindLog(this.#state.step)
+    const { evaluations, evaluationSeconds, step } = this.#state
+    if (evaluations > 0) this.#secondsPerEvaluation = evaluationSeconds / evaluations
+    if (replan) this.#planNext(0)
+    run.rewindLog(step)
   }
 
   /** Fraction of the run that is done, 0 to 1. */
   get progress(): number {
     const { length } = this.#parts
-    const { step, trainSeconds, evaluationSeconds, evaluations } = this.#state
+    const { step, trainSeconds, evaluationSeconds, nextEvaluation } = this.#state
     if ("steps" in length) return Math.min(1, step / length.steps)
-    const reserved = Math.max(0, this.#plannedEvaluations - evaluations) * this.#secondsPerEvaluation
+    const reserved = nextEvaluation <= 1 ? this.#evaluationsLeft * this.#secondsPerEvaluation : 0
     return Math.min(1, trainSeconds / Math.max(1e-3, length.seconds - evaluationSeconds - reserved))
   }
 
   /**
    * Trains until the length is reached or `signal` is aborted. Either way the state is saved.
    * @returns whether the end was reached
-   * @throws TrainingError when the loss is not finite; the weights before that step are saved
+   * @throws TrainingError when the loss is not finite; what was saved before is still there
    */
   async train({ signal, onStep, onEvaluation }: TrainerEvents & { signal?: AbortSignal } = {}): Promise<boolean> {
     const { run, loader } = this.#parts
     let progress = this.progress
     let waited = loader.waitSeconds
+    this.save() // so that from here on the run can always be resumed
+    let saved = performance.now()
     let mark = performance.now()
-    if (progress < 1 && !signal?.aborted) {
+
+    const evaluateIfDue = async (): Promise<void> => {
+      if (progress < this.#state.nextEvaluation) return
+      await this.#evaluate(progress, onEvaluation, signal)
+      saved = mark = performance.now()
+    }
+    const isDone = () => progress >= 1 && this.#state.nextEvaluation === NEVER
+
+    await evaluateIfDue() // a run that was stopped in an evaluation begins with it
+    if (!isDone() && !signal?.aborted) {
       for await (const batch of loader.batches({ startStep: this.#state.step })) {
         const learningRate = this.#parts.learningRate * this.#parts.schedule({ progress, step: this.#state.step })
         const loss = this.#step(batch, learningRate)
@@ -124,16 +139,16 @@ export class Trainer {
         progress = Math.max(progress, this.progress) // an evaluation that took longer than expected must not turn it back
         onStep?.(record, progress)
 
-        if (signal?.aborted) break
-        if (progress >= 1 || Math.floor(progress * this.#plannedEvaluations) > this.#state.evaluations) {
-          await this.#evaluate(onEvaluation)
-          mark = performance.now()
+        if (!signal?.aborted) await evaluateIfDue()
+        if (isDone() || signal?.aborted) break
+        if (now - saved > 1000 * SAVE_EVERY) {
+          this.save()
+          saved = now
         }
-        if (progress >= 1) break
       }
     }
     this.save()
-    return progress >= 1
+    return isDone()
   }
 
   /** Writes last.safetensors: everything that the next step depends on. */
@@ -146,8 +161,21 @@ export class Trainer {
     return this.#state.trainSeconds + this.#state.evaluationSeconds
   }
 
+  /** How many more evaluations there will be, the last one included: as many as wanted, or as the budget's share allows. */
+  get #evaluationsLeft(): number {
+    const { length, evaluations } = this.#parts
+    const wanted = Math.max(1, evaluations - this.#state.evaluations)
+    if ("steps" in length) return wanted
+    const affordable = (EVALUATION_SHARE * length.seconds - this.#state.evaluationSeconds) / this.#secondsPerEvaluation
+    return Math.max(1, Math.min(wanted, Math.floor(affordable)))
+  }
+
+  #planNext(progress: number): void {
+    this.#state.nextEvaluation = progress >= 1 ? NEVER : progress + (1 - progress) / this.#evaluationsLeft
+  }
+
   #step({ images, masks, shape: [n, h, w], ids }: Batch, learningRate: number): number {
-    const { model, optimizer, loss } = this.#parts
+    const { run, model, optimizer, loss } = this.#parts
     model.train()
     const value = tidy(() => {
       optimizer.zeroGrad()
@@ -158,9 +186,10 @@ export class Trainer {
       return value
     })
     if (!Number.isFinite(value)) {
-      this.save()
+      // Not saved: the forward has spoilt the running statistics of batch-norm already.
       throw new TrainingError(
-        `The loss is ${value} at step ${this.#state.step + 1} (images ${ids.join(", ")}). The state before it is saved; try a lower learning rate.`,
+        `The loss is ${value} at step ${this.#state.step + 1} (images ${ids.join(", ")}). ` +
+          `${run.file("last.safetensors")} holds an earlier state; go on from it with a lower learning rate: --resume ${run.path} --learning-rate ${learningRate / 10}.`,
       )
     }
     optimizer.lr = learningRate
@@ -168,23 +197,38 @@ export class Trainer {
     return value
   }
 
-  async #evaluate(onEvaluation: TrainerEvents["onEvaluation"]): Promise<void> {
+  async #evaluate(progress: number, onEvaluation: TrainerEvents["onEvaluation"], signal?: AbortSignal): Promise<void> {
     const { run, model, evaluate } = this.#parts
     const start = performance.now()
-    const scores = await evaluate()
-    this.#state.evaluationSeconds += (performance.now() - start) / 1000
-    this.#state.evaluations++
-    this.#secondsPerEvaluation = this.#state.evaluationSeconds / this.#state.evaluations
+    const spent = () => (performance.now() - start) / 1000
+    this.save() // an evaluation may take minutes, and memory
+    let scores: Scores
+    try {
+      scores = await evaluate(signal)
+    } catch (error) {
+      if (signal?.aborted) return // it stays due
+      throw error
+    }
 
-    const record: EvaluationRecord = { kind: "evaluation", step: this.#state.step, seconds: this.#seconds, scores }
+    const record: EvaluationRecord = {
+      kind: "evaluation",
+      step: this.#state.step,
+      seconds: this.#seconds + spent(),
+      scores,
+    }
     run.log(record)
-    // Not above the best: the first of equals stays, so that resuming repeats the same choice.
+    run.writeJson("scores.json", scores)
+    // Of equals the first stays, so that resuming repeats the same choice.
     const score = scores.meanIoU ?? 0
     if (this.#state.best === null || score > this.#state.best) {
       this.#state.best = score
       saveWeights(run.file("best.safetensors"), model, { step: String(this.#state.step), meanIoU: String(score) })
     }
-    this.save()
     await onEvaluation?.(record)
+    this.#state.evaluationSeconds += spent() // pictures and checkpoints count too
+    this.#state.evaluations++
+    this.#secondsPerEvaluation = this.#state.evaluationSeconds / this.#state.evaluations
+    this.#planNext(progress)
+    this.save()
   }
 }

@@ -19,5 +19,6 @@ test("so do all the others that can be called by name", async () => {
   const outcome = await fuzz({ operators, calls: 4, seed })
   expect(outcome.crashes).toEqual([])
   expect(outcome.violations).toEqual([])
+  expect(outcome.leaked).toBe(0)
   expect(outcome.calls).toBeGreaterThan(4000)
 }, 120_000)

@@ -4,6 +4,8 @@ import { join } from "node:path"
 import { beforeAll, expect, test } from "vitest"
 import { decodePng } from "../../src/data/png.ts"
 import { generateShapes } from "../../src/data/shapes.ts"
+import { aten } from "../../src/torch/index.ts"
+import { loadSafetensors } from "../../src/torch/safetensors.ts"
 import { parseConfig } from "../../src/train/config.ts"
 import { resumeRun, startRun } from "../../src/train/run.ts"
 import type { StepRecord } from "../../src/train/run-folder.ts"
@@ -13,7 +15,7 @@ import { pixelwise, start, temporaryFolder } from "./cli.ts"
 const folder = temporaryFolder()
 const data = join(folder, "shapes")
 const small = { data, width: 2, depth: 2, batchSize: 4, crop: [32, 32], learningRate: 0.01, threads: 1 }
-const config = (changes: object) => parseConfig({ ...small, ...changes }, "test")
+const config = (changes: object) => parseConfig({ ...small, ...changes })
 const losses = (run: RunFolder) =>
   run
     .records()
@@ -132,7 +134,7 @@ test("Ctrl-C saves what was reached and says how to go on", async () => {
     await new Promise((done) => setTimeout(done, 50))
   child.kill("SIGINT")
   const { code, stdout } = await finished
-  expect(code).toBe(0)
+  expect(code).toBe(130)
   expect(stdout).toContain(`pixelwise train --resume ${out}`)
   expect(existsSync(join(out, "last.safetensors"))).toBe(true)
   const before = losses(RunFolder.open(out)).length
@@ -141,10 +143,58 @@ test("Ctrl-C saves what was reached and says how to go on", async () => {
   expect(losses(RunFolder.open(out))).toHaveLength(before + 2)
 }, 60_000)
 
-test("a loss that is not finite stops the run before the weights are spoilt", async () => {
+test("stopped on its last step, a run makes the missing evaluation when it goes on", async () => {
+  const stop = new AbortController()
+  const stopped = await startRun(config({ steps: 3, evaluations: 1 }), join(folder, "last-step"), {
+    signal: stop.signal,
+    onStep: ({ step }) => step === 3 && stop.abort(),
+  })
+  expect([stopped.completed, stopped.scores]).toEqual([false, null])
+  const resumed = await resumeRun(stopped.run.path)
+  expect(resumed.completed).toBe(true)
+  expect(resumed.scores).not.toBeNull()
+  expect(losses(resumed.run)).toHaveLength(3)
+  expect(existsSync(resumed.run.file("best.safetensors"))).toBe(true)
+})
+
+test("stopped in an evaluation, a run begins with it when it goes on", async () => {
+  const stop = new AbortController()
+  const stopped = await startRun(config({ steps: 4, evaluations: 2 }), join(folder, "in-evaluation"), {
+    signal: stop.signal,
+    onEvaluating: () => stop.abort(),
+  })
+  expect([stopped.completed, losses(stopped.run).length]).toEqual([false, 2])
+  const steps: number[] = []
+  const resumed = await resumeRun(stopped.run.path, {}, { onEvaluation: ({ step }) => void steps.push(step) })
+  expect(resumed.completed).toBe(true)
+  expect(steps).toEqual([2, 4])
+})
+
+test("a finished run can be made longer: it is evaluated on the way, and remembers its new length", async () => {
+  const { run } = await startRun(config({ steps: 2, evaluations: 2 }), join(folder, "longer"))
+  const stop = new AbortController()
+  const steps: number[] = []
+  await resumeRun(
+    run.path,
+    { steps: 8 },
+    {
+      signal: stop.signal,
+      onStep: ({ step }) => step === 5 && stop.abort(),
+      onEvaluation: ({ step }) => void steps.push(step),
+    },
+  )
+  await resumeRun(run.path, {}, { onEvaluation: ({ step }) => void steps.push(step) })
+  expect(losses(run)).toHaveLength(8)
+  expect(steps.at(-1)).toBe(8)
+})
+
+test("a loss that is not finite stops the run, and what was saved before it is sound", async () => {
   const out = join(folder, "diverged")
   await expect(startRun(config({ steps: 50, learningRate: 1e30, optimizer: "sgd", warmup: 0 }), out)).rejects.toThrow(
-    /The loss is (NaN|Infinity|-Infinity) at step \d+ \(images/,
+    /The loss is (NaN|Infinity|-Infinity) at step \d+ \(images .*--learning-rate/,
   )
-  expect(existsSync(join(out, "last.safetensors"))).toBe(true)
+  const { tensors } = loadSafetensors(join(out, "last.safetensors"))
+  for (const [name, tensor] of tensors) expect([name, aten.isfinite(tensor).all().item()]).toEqual([name, 1])
+  const resumed = await resumeRun(out, { learningRate: 0.01, steps: 3 })
+  expect(resumed.completed).toBe(true)
 })

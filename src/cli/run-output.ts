@@ -1,0 +1,94 @@
+// What a training run shows: progress while it trains, pictures and a line after each evaluation, a table at its end.
+// Shared by train and quickstart.
+import type { Scores } from "../infer/evaluate.ts"
+import { writeCurves, writeSamples } from "../report/run-pictures.ts"
+import type { RunEvents, RunResult, RunStart } from "../train/run.ts"
+import type { StepRecord } from "../train/run-folder.ts"
+import { clock, type Output, percent } from "./output.ts"
+import { scoresTable } from "./scores-table.ts"
+
+/** Shows a run on `output` and writes its pictures as they become known. */
+export function runEvents(output: Output): RunEvents {
+  let about: RunStart
+  let mean = Number.NaN // of the loss, over the last steps
+  let rate = Number.NaN // images a second
+  let score: number | null = null
+  let started = 0
+  let startProgress = Number.NaN
+  return {
+    onCensus: (done, total) => output.progress(done / total, `checking labels, ${done} of ${total} masks`),
+    onStart(start) {
+      output.endProgress()
+      about = start
+      output.say(describeStart(start))
+      started = performance.now()
+    },
+    onStep(record: StepRecord, progress) {
+      if (Number.isNaN(startProgress)) startProgress = progress
+      mean = smooth(mean, record.loss)
+      rate = smooth(rate, record.imagesPerSecond)
+      const elapsed = (performance.now() - started) / 1000
+      const left = progress > startProgress ? (elapsed * (1 - progress)) / (progress - startProgress) : Number.NaN
+      const parts = [
+        `step ${record.step}`,
+        `loss ${mean.toFixed(3)}`,
+        ...(score === null ? [] : [`mIoU ${percent(score)}`]),
+        `${rate.toFixed(1)} images/s`,
+        `waiting for data ${Math.round(100 * record.dataWait)}%`,
+        ...(Number.isNaN(left) ? [] : [`${clock(left)} left`]),
+      ]
+      output.progress(progress, parts.join(", "), { ...record, progress })
+    },
+    onEvaluating: (done, total) => output.progress(done / total, `evaluating, ${done} of ${total} images`),
+    async onEvaluation(record, predictions) {
+      const { scores, step, seconds } = record
+      score = scores.meanIoU
+      const { run, valSet } = about
+      writeCurves(run)
+      await writeSamples(run, valSet, predictions)
+      output.endProgress()
+      output.result(
+        record,
+        `step ${step} (${clock(seconds)}): ${means(scores)} (only ${scores.trivial.name}: ${means(scores.trivial)})`,
+      )
+    },
+  }
+}
+
+/** One number where no class is background. */
+function means({ meanIoU, meanIoUWithoutBackground }: Pick<Scores, "meanIoU" | "meanIoUWithoutBackground">): string {
+  const all = `mIoU ${percent(meanIoU)}`
+  return meanIoUWithoutBackground === meanIoU ? all : `${all}, without background ${percent(meanIoUWithoutBackground)}`
+}
+
+/** The end of a run, for people and machines. */
+export function report({ run, completed, scores }: RunResult, output: Output): void {
+  output.endProgress()
+  const result = { kind: "end", run: run.path, completed, scores }
+  const stopped = completed
+    ? ""
+    : `Stopped before the end; everything so far is saved. Go on with: npx pixelwise train --resume ${run.path}\n`
+  const pictures = scores ? `Look at ${run.file("samples.png")} and ${run.file("curves.svg")}` : ""
+  if (!completed) process.exitCode = 130 // as any program that Ctrl-C ended
+  output.result(result, [scores ? `\n${scoresTable(scores)}\n` : "", stopped + pictures].join("\n").trimEnd())
+}
+
+function describeStart({ run, trainSet, valSet, census, parameters, length, step }: RunStart): string {
+  const total = census.pixels.reduce((sum, count) => sum + count, 0)
+  const { classes } = trainSet.labelMap
+  const frequent = classes
+    .map(({ name }, k) => ({ name, share: (census.pixels[k] ?? 0) / total }))
+    .sort((a, b) => b.share - a.share)
+  const absent = frequent.filter(({ share }) => share === 0).map(({ name }) => name)
+  const [most, least] = [frequent[0], frequent.filter(({ share }) => share > 0).at(-1)]
+  const lines = [
+    `${trainSet.ids.length} training and ${valSet.ids.length} validation images, ${classes.length} classes; ` +
+      `most frequent ${most?.name} (${percent(most?.share ?? null)} % of pixels), rarest ${least?.name} (${percent(least?.share ?? null)} %)`,
+    ...(absent.length > 0 ? [`Never in the training masks, so never learned: ${absent.join(", ")}`] : []),
+    `${run.config.model} with ${(parameters / 1e6).toFixed(2)} M parameters, ${"steps" in length ? `${length.steps} steps` : `${clock(length.seconds)} of time`}, into ${run.path}`,
+    ...(step > 0 ? [`Going on after step ${step}`] : []),
+  ]
+  return lines.join("\n")
+}
+
+const smooth = (mean: number, value: number): number => (Number.isNaN(mean) ? value : 0.95 * mean + 0.05 * value)
