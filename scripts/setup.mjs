@@ -13,6 +13,7 @@ import {
   readFileSync,
   realpathSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs"
 import { createRequire } from "node:module"
@@ -208,7 +209,9 @@ async function locked(work) {
 
 function isRunning(lock) {
   try {
-    return process.kill(Number(readFileSync(lock, "utf8")), 0)
+    const pid = Number(readFileSync(lock, "utf8"))
+    if (!(pid > 0)) return Date.now() - statSync(lock).mtimeMs < 5000 // it is just being written, or its writer was killed doing it
+    return process.kill(pid, 0)
   } catch (error) {
     return error.code !== "ESRCH" // EPERM: running, as another user; ENOENT: just let go
   }

@@ -1,7 +1,7 @@
 // Runs a tool or a script of this repository: sets up what is missing first (quiet when nothing is), then starts it under a Node
 // that is new enough, with our arguments, terminal, signals and exit code.
 //   node scripts/with-node.mjs vitest run tests/setup
-//   node scripts/with-node.mjs bench/run.ts --quick
+//   node scripts/with-node.mjs bench/run.ts --rounds 5
 
 import { existsSync, readFileSync } from "node:fs"
 import { createRequire } from "node:module"

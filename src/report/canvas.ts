@@ -53,16 +53,15 @@ export function encodePng({ data, width, height }: Picture): Promise<Buffer> {
     .toBuffer()
 }
 
-/** Fits a picture into a box, keeping its proportions. Label colours must not mix: "nearest" for masks. */
+/** Fits a picture into a box, keeping its proportions. */
 export async function fitInside(
   { data, width, height }: Picture,
   box: { width: number; height: number },
-  kernel: "nearest" | "cubic",
 ): Promise<Picture> {
   const scale = Math.min(box.width / width, box.height / height)
   const to = { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) }
   const resized = await sharp(data, { raw: { width, height, channels: 3 } })
-    .resize({ ...to, fit: "fill", kernel })
+    .resize({ ...to, fit: "fill" })
     .raw()
     .toBuffer()
   return { ...to, data: resized }

@@ -10,13 +10,6 @@ export interface Mask {
   readonly data: Uint8Array
 }
 
-/** Each label in its class's colour. */
-export function colorize({ width, height, data }: Mask, palette: readonly Rgb[]): Picture {
-  const rgb = new Uint8Array(data.length * 3)
-  for (let k = 0; k < data.length; k++) rgb.set(palette[data[k] as number] as Rgb, 3 * k)
-  return { width, height, data: rgb }
-}
-
 /** The image with each object tinted in its class's colour and outlined; background stays as it is. */
 export function overlay(
   image: Picture,
@@ -46,9 +39,7 @@ export function errorMap(image: Picture, truth: Mask, prediction: Mask): Picture
   const rgb = new Uint8Array(image.data.length)
   for (let k = 0; k < truth.data.length; k++) {
     const grey =
-      0.3 *
-      ((image.data[3 * k] as number) + (image.data[3 * k + 1] as number) + (image.data[3 * k + 2] as number)) *
-      (2 / 3)
+      0.2 * ((image.data[3 * k] as number) + (image.data[3 * k + 1] as number) + (image.data[3 * k + 2] as number)) // dimmed
     const label = truth.data[k]
     const color = label === ignoreIndex ? WHITE : label === prediction.data[k] ? [grey, grey, grey] : RED
     rgb.set(color, 3 * k)
@@ -94,7 +85,7 @@ export async function sampleSheet(samples: readonly Sample[], labelMap: LabelMap
       errorMap(image, truth, prediction),
     ]
     for (const [column, picture] of pictures.entries()) {
-      const fitted = await fitInside(picture, cell, "cubic")
+      const fitted = await fitInside(picture, cell)
       canvas.picture(gap + column * (cell.width + gap), rowsTop + row * (cell.height + gap), fitted)
     }
   }

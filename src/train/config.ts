@@ -41,7 +41,9 @@ const schema = z.strictObject({
     .tuple([z.number().positive(), z.number().positive()])
     .default([0.5, 2])
     .describe("smallest,largest random scale"),
+  scaleStep: z.number().min(0).default(0).describe("scales in steps of this, such as 0.25; 0 for any in between"),
   flip: fraction.default(0.5).describe("probability of a left-right flip"),
+  verticalFlip: fraction.default(0).describe("probability of an up-down flip"),
 
   // How long: exactly one of the three
   steps: z.int().positive().nullable().default(null).describe("length in optimizer steps"),

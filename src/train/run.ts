@@ -126,12 +126,12 @@ async function execute(
   using optimizer = createOptimizer(config.optimizer, model.namedParameters(), config.learningRate, config)
 
   const workers = config.workers ?? defaultWorkers()
-  const { batchSize, seed, crop: cropSize, scale, flip } = config
+  const { batchSize, seed, crop: cropSize, scale, scaleStep, flip, verticalFlip } = config
   await using trainLoader = new Loader(trainSet, {
     batchSize,
     seed,
     workers,
-    transform: { name: "randomCrop", cropSize, scale, flip },
+    transform: { name: "randomCrop", cropSize, scale, scaleStep, flip, verticalFlip },
   })
   await using valLoader = evaluationLoader(valSet, { workers })
 
