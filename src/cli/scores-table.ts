@@ -31,9 +31,18 @@ export function scoresTable(scores: Scores): string {
       ["pixel accuracy", percent(scores.pixelAccuracy), percent(trivial.pixelAccuracy)],
     ],
   )
-  const leftOut =
-    scores.leftOut.length > 0
-      ? `\nThe means leave out classes in neither truth nor prediction: ${scores.leftOut.join(", ")}.`
-      : ""
-  return `${perClass}\n\n${means}${leftOut}`
+  const notes = [
+    ...(scores.leftOut.length > 0
+      ? [`The means leave out classes in neither truth nor prediction: ${scores.leftOut.join(", ")}.`]
+      : []),
+    ...(isTrivial(scores)
+      ? [`This model has learned nothing yet: it scores as if it predicted only ${trivial.name} everywhere.`]
+      : []),
+  ]
+  return [`${perClass}\n\n${means}`, ...notes].join("\n")
+}
+
+/** Whether a model is no better than the trivial prediction: within one point of mean IoU. */
+function isTrivial({ meanIoU, trivial }: Scores): boolean {
+  return meanIoU !== null && trivial.meanIoU !== null && meanIoU < trivial.meanIoU + 0.01
 }
