@@ -65,6 +65,7 @@ export function curves(records: readonly RunRecord[]): string {
   const drawn = charts.filter((chart) => chart.series.some(({ points }) => points.length > 0))
   const lastStep = records.at(-1)?.step ?? 1
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT * drawn.length}" width="${WIDTH}" font-family="system-ui, sans-serif" font-size="12" fill="#333">
+<title>${drawn.map(({ title }) => title).join("; ")}</title>
 <rect fill="#fff" width="100%" height="100%"/>
 ${drawn.map((chart, k) => `<g transform="translate(0 ${k * HEIGHT})">${draw(chart, lastStep)}</g>`).join("\n")}
 </svg>
