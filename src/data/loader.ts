@@ -2,6 +2,7 @@
 // What comes out depends only on (seed, epoch, sample): not on the number of workers, on timing, or on where a run resumed.
 import { availableParallelism } from "node:os"
 import { extname } from "node:path"
+import { setImmediate } from "node:timers/promises"
 import { Piscina } from "piscina"
 import { UserError } from "../errors.ts"
 import { type Batch, type BatchPlan, makeBatch } from "./batch.ts"
@@ -136,6 +137,9 @@ export class Loader {
       if (next === undefined) return
       const asked = performance.now()
       const batch = await next
+      // A batch that is there already arrives without a turn of the event loop, and only its turns deliver Ctrl-C and timers:
+      // a training loop that never waits for data would otherwise not hear of them.
+      await setImmediate()
       this.waitSeconds += (performance.now() - asked) / 1000
       yield batch
     }

@@ -58,6 +58,7 @@ describe("randomCrop", () => {
   })
 
   test("image and mask stay together under every scale, crop, padding and flip", () => {
+    let checked = 0
     fc.assert(
       fc.property(options, ({ width, height, cropSize, min, range, scaleStep, seed }) => {
         const sample = coded(width, height)
@@ -72,7 +73,6 @@ describe("randomCrop", () => {
         const out = crop(sample, randomFor(seed))
         expect([out.height, out.width]).toEqual(cropSize)
         const plane = cropSize[0] * cropSize[1]
-        let checked = 0
         for (let i = 0; i < plane; i++) {
           if (out.image[2 * plane + i] === 0) {
             expect([out.image[i], out.image[plane + i], out.mask[i]]).toEqual([0, 0, 255]) // padding, in both or in none
@@ -85,11 +85,10 @@ describe("randomCrop", () => {
           expect(out.mask[i]).toBe(cell(Math.round(x), Math.round(y)))
           checked++
         }
-        // Exact doubling has no such halves; elsewhere a few at most. So the test is not empty:
-        if (min + range > 1.01 && scaleStep === 0 && width > 20 && height > 20) expect(checked).toBeGreaterThan(0)
       }),
       { numRuns: 300 },
     )
+    expect(checked).toBeGreaterThan(10_000) // pixels; a single crop may have none, all of them together may not
   })
 
   test("a mask never gains a label", () => {

@@ -11,6 +11,7 @@ import { predictLabels } from "./predict.ts"
 /** A confusion matrix in numbers, each 0 to 1; null where undefined. Plain data, as it stands in a run's files. */
 export interface Scores {
   readonly meanIoU: number | null
+  /** null where no class is background. */
   readonly meanIoUWithoutBackground: number | null
   readonly meanAccuracy: number | null
   readonly pixelAccuracy: number | null
@@ -88,11 +89,12 @@ export function summarize(matrix: ConfusionMatrix, { classes, background }: Labe
   const trivialClass = background ?? largest
   const trivial = backgroundOnly(matrix, trivialClass)
   const name = (k: number) => classes[k]?.name ?? String(k)
-  const options = { background: background ?? null }
+  const withoutBackground = (of: ConfusionMatrix) =>
+    background === undefined ? null : metrics.meanIoUWithoutBackground(of, { background }).value
   const meanIoU = metrics.meanIoU(matrix)
   return {
     meanIoU: meanIoU.value,
-    meanIoUWithoutBackground: metrics.meanIoUWithoutBackground(matrix, options).value,
+    meanIoUWithoutBackground: withoutBackground(matrix),
     meanAccuracy: metrics.meanAccuracy(matrix).value,
     pixelAccuracy: metrics.pixelAccuracy(matrix).value,
     classes: perClass.map((scores, k) => ({ name: name(k), ...scores })),
@@ -100,7 +102,7 @@ export function summarize(matrix: ConfusionMatrix, { classes, background }: Labe
     trivial: {
       name: name(trivialClass),
       meanIoU: metrics.meanIoU(trivial).value,
-      meanIoUWithoutBackground: metrics.meanIoUWithoutBackground(trivial, options).value,
+      meanIoUWithoutBackground: withoutBackground(trivial),
       pixelAccuracy: metrics.pixelAccuracy(trivial).value,
     },
   }

@@ -43,10 +43,7 @@ export function curves(records: readonly RunRecord[]): string {
         {
           name: "without background",
           color: "#d1661f",
-          // the same where no class is background
-          points: score(({ scores }) =>
-            scores.meanIoUWithoutBackground === scores.meanIoU ? null : scores.meanIoUWithoutBackground,
-          ),
+          points: score(({ scores }) => scores.meanIoUWithoutBackground),
           dots: true,
         },
       ],

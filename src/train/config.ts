@@ -36,7 +36,7 @@ const schema = z.strictObject({
   schedule: z.enum(scheduleNames).default("poly").describe("how the learning rate falls over the run"),
   warmup: fraction.default(0.03).describe("share of the run in which the learning rate rises from 0"),
   batchSize: z.int().positive().default(8).describe("images a step"),
-  crop: size.default([256, 256]).describe("height,width in pixels of the training crops"),
+  crop: size.default([256, 256]).describe("height,width in pixels of the training crops; one number for squares"),
   scale: z
     .tuple([z.number().positive(), z.number().positive()])
     .default([0.5, 2])
@@ -48,7 +48,7 @@ const schema = z.strictObject({
   // How long: exactly one of the three
   steps: z.int().positive().nullable().default(null).describe("length in optimizer steps"),
   epochs: z.number().positive().nullable().default(null).describe("length in passes over the training split"),
-  budget: z.number().positive().nullable().default(null).describe("length in seconds, evaluations included"),
+  budget: z.number().positive().nullable().default(null).describe("length in time, evaluations included: 90s, 10m, 2h"),
   evaluations: z
     .int()
     .positive()

@@ -117,6 +117,7 @@ export class Trainer {
     await evaluateIfDue() // a run that was stopped in an evaluation begins with it
     if (!isDone() && !signal?.aborted) {
       for await (const batch of loader.batches({ startStep: this.#state.step })) {
+        if (signal?.aborted) break
         const learningRate = this.#parts.learningRate * this.#parts.schedule({ progress, step: this.#state.step })
         const loss = this.#step(batch, learningRate)
 

@@ -132,8 +132,10 @@ test("Ctrl-C saves what was reached and says how to go on", async () => {
   const deadline = Date.now() + 20_000
   while (!existsSync(join(out, "metrics.jsonl")) && Date.now() < deadline)
     await new Promise((done) => setTimeout(done, 50))
+  const asked = performance.now()
   child.kill("SIGINT")
   const { code, stdout } = await finished
+  expect(performance.now() - asked).toBeLessThan(5000) // the first evaluation is 10,000 steps away
   expect(code).toBe(130)
   expect(stdout).toContain(`pixelwise train --resume ${out}`)
   expect(existsSync(join(out, "last.safetensors"))).toBe(true)
