@@ -32,7 +32,8 @@ export function define(command: Command): void {
       }
       const healthy = report.addon.loads && slow.length === 0
       output.result(report, describe(report, addon))
-      if (!healthy) {
+      if (healthy) output.say("\nEverything that training needs is here.")
+      else {
         const needs = [...missing, ...slow]
         if (needs.length > 0) output.say(`\n${sentence(needs, looked)}\n${instructions({ missing: needs, looked })}`)
         if (!report.addon.loads)

@@ -32,7 +32,7 @@ export function define(command: Command): void {
     .addHelpText(
       "after",
       `
-A mask holds one label per pixel, as palette index, with the label map's colours.
+Images are JPEG, PNG, WebP, TIFF or GIF. A mask holds one label per pixel, as palette index, with the label map's colours.
 
 Examples:
   $ pixelwise predict --run runs/first --out out photo.jpg
@@ -65,7 +65,9 @@ Examples:
       }
       model.dispose()
       output.endProgress()
-      output.say(`${images.size} masks in ${folders.masks}, overlays in ${folders.overlays}`)
+      output.say(
+        `Masks of ${images.size === 1 ? "one image" : `${images.size} images`} in ${folders.masks}, overlays in ${folders.overlays}`,
+      )
     })
 }
 
