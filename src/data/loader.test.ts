@@ -235,3 +235,15 @@ describe("closing", () => {
     await loader[Symbol.asyncDispose]() // again, without harm
   })
 })
+
+test("a loop that never waits for data still lets timers, and so signals, have their turn", async () => {
+  await using loader = new Loader(data, { ...options, workers: 1, prefetch: 4 })
+  let turn = false
+  let steps = 0
+  for await (const _ of loader.batches()) {
+    if (++steps === 5) setTimeout(() => (turn = true), 0) // by now batches wait, not the loop
+    if (turn || steps === 100) break
+    for (const end = performance.now() + 15; performance.now() < end; ); // a training step
+  }
+  expect(steps).toBeLessThan(10)
+})
