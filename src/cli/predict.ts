@@ -54,9 +54,9 @@ Examples:
         const { width, height } = picture
         using labels = predictLabels(model, toTensorData(picture), [1, height, width])
         using bytes = labels.to({ dtype: "uint8" })
-        const mask = { width, height, data: bytes.data() as Uint8Array }
+        const mask = { width, height, labels: bytes.data() as Uint8Array }
         const files = { mask: join(folders.masks, `${name}.png`), overlay: join(folders.overlays, `${name}.png`) }
-        writeFileAtomic(files.mask, writeIndexedPng(mask.data, width, height, palette))
+        writeFileAtomic(files.mask, writeIndexedPng(mask.labels, width, height, palette))
         writeFileAtomic(
           files.overlay,
           await encodePng(overlay(picture, mask, palette, { background: labelMap.background })),

@@ -1,9 +1,8 @@
 // pixelwise train: a run from the first look at the labels to pictures of the result.
-import { readFileSync } from "node:fs"
 import type { Command } from "commander"
 import { parse as parseYaml } from "yaml"
+import { readText } from "../data/files.ts"
 import { UserError } from "../errors.ts"
-import { fileProblem } from "../files.ts"
 import { parseConfig } from "../train/config.ts"
 import { resumeRun, startRun } from "../train/run.ts"
 import { interruptSignal } from "./interrupt.ts"
@@ -64,15 +63,12 @@ async function train(options: Options): Promise<void> {
 }
 
 function readConfigFile(path: string): Record<string, unknown> {
+  const text = readText(path, "configuration")
   let value: unknown
   try {
-    value = parseYaml(readFileSync(path, "utf8")) // JSON is YAML
+    value = parseYaml(text) // JSON is YAML
   } catch (cause) {
-    const reason =
-      "code" in (cause as object) && String((cause as NodeJS.ErrnoException).code).startsWith("E")
-        ? fileProblem(cause)
-        : (cause as Error).message.split("\n")[0]
-    throw new UserError(`Cannot read the configuration ${path}: ${reason}.`, { cause })
+    throw new UserError(`Cannot read configuration ${path}: ${(cause as Error).message.split("\n")[0]}.`, { cause })
   }
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw new UserError(`The configuration ${path} must hold keys and values, such as "model: unet".`)

@@ -58,29 +58,13 @@ interface TruncatedOptions extends Options {
 }
 
 /** He et al. 2015, https://arxiv.org/abs/1502.01852 */
-export function kaimingUniform_(
-  tensor: Tensor,
-  {
-    slope = 0,
-    mode = "fan-in" as "fan-in" | "fan-out",
-    nonlinearity = "leaky-relu" as Nonlinearity,
-    generator,
-  }: KaimingOptions = {},
-): void {
-  const bound = Math.sqrt(3) * kaimingStd(tensor, slope, mode, nonlinearity)
+export function kaimingUniform_(tensor: Tensor, { generator, ...options }: KaimingOptions = {}): void {
+  const bound = Math.sqrt(3) * kaimingStd(tensor, options)
   uniform_(tensor, -bound, bound, { generator })
 }
 
-export function kaimingNormal_(
-  tensor: Tensor,
-  {
-    slope = 0,
-    mode = "fan-in" as "fan-in" | "fan-out",
-    nonlinearity = "leaky-relu" as Nonlinearity,
-    generator,
-  }: KaimingOptions = {},
-): void {
-  normal_(tensor, 0, kaimingStd(tensor, slope, mode, nonlinearity), { generator })
+export function kaimingNormal_(tensor: Tensor, { generator, ...options }: KaimingOptions = {}): void {
+  normal_(tensor, 0, kaimingStd(tensor, options), { generator })
 }
 
 interface KaimingOptions extends Options {
@@ -90,7 +74,10 @@ interface KaimingOptions extends Options {
   nonlinearity?: Nonlinearity
 }
 
-function kaimingStd(tensor: Tensor, slope: number, mode: "fan-in" | "fan-out", nonlinearity: Nonlinearity): number {
+function kaimingStd(
+  tensor: Tensor,
+  { slope = 0, mode = "fan-in", nonlinearity = "leaky-relu" }: Omit<KaimingOptions, "generator">,
+): number {
   const { fanIn, fanOut } = fans(tensor)
   return gain(nonlinearity, slope) / Math.sqrt(mode === "fan-in" ? fanIn : fanOut)
 }

@@ -1,17 +1,11 @@
 // A small RGB canvas for sheets of pictures: filled boxes, images, words; written as PNG.
 import sharp from "sharp"
+import type { RgbImage } from "../data/image.ts"
 import type { Rgb } from "../data/png.ts"
 import { writeFileAtomic } from "../files.ts"
 import { eachDot, GLYPH_WIDTH } from "./bitmap-font.ts"
 
-/** 8-bit RGB, row by row. */
-export interface Picture {
-  readonly width: number
-  readonly height: number
-  readonly data: Uint8Array
-}
-
-export class Canvas implements Picture {
+export class Canvas implements RgbImage {
   readonly width: number
   readonly height: number
   readonly data: Uint8Array
@@ -31,7 +25,7 @@ export class Canvas implements Picture {
   }
 
   /** Draws a picture that fits inside the canvas at this place. */
-  picture(left: number, top: number, { width, height, data }: Picture): void {
+  picture(left: number, top: number, { width, height, data }: RgbImage): void {
     for (let y = 0; y < height; y++)
       this.data.set(data.subarray(y * width * 3, (y + 1) * width * 3), ((top + y) * this.width + left) * 3)
   }
@@ -47,7 +41,7 @@ export class Canvas implements Picture {
 
 export const textWidth = (text: string, { scale = 2 } = {}): number => text.length * GLYPH_WIDTH * scale
 
-export function encodePng({ data, width, height }: Picture): Promise<Buffer> {
+export function encodePng({ data, width, height }: RgbImage): Promise<Buffer> {
   return sharp(data, { raw: { width, height, channels: 3 } })
     .png()
     .toBuffer()
@@ -55,9 +49,9 @@ export function encodePng({ data, width, height }: Picture): Promise<Buffer> {
 
 /** Fits a picture into a box, keeping its proportions. */
 export async function fitInside(
-  { data, width, height }: Picture,
+  { data, width, height }: RgbImage,
   box: { width: number; height: number },
-): Promise<Picture> {
+): Promise<RgbImage> {
   const scale = Math.min(box.width / width, box.height / height)
   const to = { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) }
   const resized = await sharp(data, { raw: { width, height, channels: 3 } })

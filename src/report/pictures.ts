@@ -1,30 +1,26 @@
 // Masks as pictures: colours, overlays, errors, and a sheet of samples.
-import { ignoreIndex, type LabelMap, paletteOf } from "../data/label-map.ts"
-import type { Rgb } from "../data/png.ts"
-import { Canvas, fitInside, type Picture, textWidth } from "./canvas.ts"
 
-/** Label numbers, row by row. */
-export interface Mask {
-  readonly width: number
-  readonly height: number
-  readonly data: Uint8Array
-}
+import type { RgbImage } from "../data/image.ts"
+import { ignoreIndex, type LabelMap, paletteOf } from "../data/label-map.ts"
+import type { Mask } from "../data/mask.ts"
+import type { Rgb } from "../data/png.ts"
+import { Canvas, fitInside, textWidth } from "./canvas.ts"
 
 /** The image with each object tinted in its class's colour and outlined; background stays as it is. */
 export function overlay(
-  image: Picture,
+  image: RgbImage,
   mask: Mask,
   palette: readonly Rgb[],
   { background, opacity = 0.5 }: { background?: number; opacity?: number } = {},
-): Picture {
+): RgbImage {
   const { width, height } = image
   const rgb = Uint8Array.from(image.data)
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const at = y * width + x
-      const label = mask.data[at] as number
+      const label = mask.labels[at] as number
       const border =
-        (x + 1 < width && mask.data[at + 1] !== label) || (y + 1 < height && mask.data[at + width] !== label)
+        (x + 1 < width && mask.labels[at + 1] !== label) || (y + 1 < height && mask.labels[at + width] !== label)
       if (label === background && !border) continue
       const color = border ? WHITE : (palette[label] as Rgb)
       for (let c = 0; c < 3; c++)
@@ -35,13 +31,13 @@ export function overlay(
 }
 
 /** The image in grey where the prediction is right, void in white, and wrong pixels in red. */
-export function errorMap(image: Picture, truth: Mask, prediction: Mask): Picture {
+export function errorMap(image: RgbImage, truth: Mask, prediction: Mask): RgbImage {
   const rgb = new Uint8Array(image.data.length)
-  for (let k = 0; k < truth.data.length; k++) {
+  for (let k = 0; k < truth.labels.length; k++) {
     const grey =
       0.2 * ((image.data[3 * k] as number) + (image.data[3 * k + 1] as number) + (image.data[3 * k + 2] as number)) // dimmed
-    const label = truth.data[k]
-    const color = label === ignoreIndex ? WHITE : label === prediction.data[k] ? [grey, grey, grey] : RED
+    const label = truth.labels[k]
+    const color = label === ignoreIndex ? WHITE : label === prediction.labels[k] ? [grey, grey, grey] : RED
     rgb.set(color, 3 * k)
   }
   return { width: image.width, height: image.height, data: rgb }
@@ -49,7 +45,7 @@ export function errorMap(image: Picture, truth: Mask, prediction: Mask): Picture
 
 export interface Sample {
   readonly id: string
-  readonly image: Picture
+  readonly image: RgbImage
   readonly truth: Mask
   readonly prediction: Mask
 }

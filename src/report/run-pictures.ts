@@ -22,8 +22,8 @@ export async function writeSamples(
     samples.push({
       id,
       image: { ...size, data: image },
-      truth: { ...size, data: mask },
-      prediction: { ...size, data: labels },
+      truth: { ...size, labels: mask },
+      prediction: { ...size, labels },
     })
   }
   const sheet = await sampleSheet(samples, valSet.labelMap)

@@ -15,7 +15,7 @@ export interface Progress {
   evaluationSeconds: number
   /** Best mean IoU so far, or null before the first evaluation. */
   best: number | null
-  /** Evaluations done. */
+  /** Evaluations done, of those that the run's length plans. */
   evaluations: number
   /** The fraction of the run at which the next one is due; above 1 when none is. */
   nextEvaluation: number

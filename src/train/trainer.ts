@@ -79,10 +79,13 @@ export class Trainer {
   resume({ replan = false } = {}): void {
     const { run, model, optimizer } = this.#parts
     this.#state = loadState(run.file("last.safetensors"), model, optimizer)
-    const { evaluations, evaluationSeconds, step } = this.#state
-    if (evaluations > 0) this.#secondsPerEvaluation = evaluationSeconds / evaluations
-    if (replan) this.#planNext(0)
-    run.rewindLog(step)
+    if (replan) {
+      this.#state.nextEvaluation = 1 // there is one at the end, which a budget must leave time for
+      const progress = this.progress
+      this.#state.evaluations = Math.floor(progress * this.#parts.evaluations) // those of the new plan that lie behind
+      this.#state.nextEvaluation = progress + (1 - progress) / this.#evaluationsLeft
+    }
+    run.rewindLog(this.#state.step)
   }
 
   /** Fraction of the run that is done, 0 to 1. */
@@ -171,10 +174,6 @@ export class Trainer {
     return Math.max(1, Math.min(wanted, Math.floor(affordable)))
   }
 
-  #planNext(progress: number): void {
-    this.#state.nextEvaluation = progress >= 1 ? NEVER : progress + (1 - progress) / this.#evaluationsLeft
-  }
-
   #step({ images, masks, shape: [n, h, w], ids }: Batch, learningRate: number): number {
     const { run, model, optimizer, loss } = this.#parts
     model.train()
@@ -228,8 +227,8 @@ export class Trainer {
     await onEvaluation?.(record)
     this.#state.evaluationSeconds += spent() // pictures and checkpoints count too
     this.#state.evaluations++
-    this.#secondsPerEvaluation = this.#state.evaluationSeconds / this.#state.evaluations
-    this.#planNext(progress)
+    this.#secondsPerEvaluation = spent()
+    this.#state.nextEvaluation = progress >= 1 ? NEVER : progress + (1 - progress) / this.#evaluationsLeft
     this.save()
   }
 }

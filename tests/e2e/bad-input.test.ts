@@ -29,22 +29,9 @@ async function refused(args: readonly string[]): Promise<string> {
   return lines[0] as string
 }
 
-const train = (...more: string[]) => [
-  "train",
-  "--data",
-  data,
-  "--out",
-  out,
-  "--steps",
-  "1",
-  "--width",
-  "2",
-  "--depth",
-  "1",
-  "--crop",
-  "16",
-  ...more,
-]
+// a run that would take a second
+const small = ["--steps", "1", "--width", "2", "--depth", "1", "--crop", "16"]
+const train = (...more: string[]) => ["train", "--data", data, "--out", out, ...small, ...more]
 
 describe("damaged data sets", () => {
   const cases: Record<string, { damage: () => unknown; says: () => (string | RegExp)[] }> = {
@@ -170,21 +157,7 @@ test("a run is never overwritten", async () => {
   const taken = join(folder, "taken")
   mkdirSync(taken)
   writeFileSync(join(taken, "thesis.txt"), "years of work")
-  const message = await refused([
-    "train",
-    "--data",
-    good,
-    "--out",
-    taken,
-    "--steps",
-    "1",
-    "--width",
-    "2",
-    "--depth",
-    "1",
-    "--crop",
-    "16",
-  ])
+  const message = await refused(["train", "--data", good, "--out", taken, ...small])
   expect(message).toContain(taken)
   expect(readFileSync(join(taken, "thesis.txt"), "utf8")).toBe("years of work")
 }, 20_000)
