@@ -8,12 +8,18 @@ export class UserError extends Error {
   override readonly name = "UserError"
 }
 
-/**
- * A suggestion to append to a message about an unknown name: ` Did you mean "unet"?`, or "" when nothing is close.
- * Close means at most a third of the letters differ (at least one may), ignoring case.
- */
+/** A suggestion to append to a message about an unknown name: ` Did you mean "unet"?`, or "" when nothing is close. */
 export function didYouMean(name: string, candidates: Iterable<string>): string {
-  let best = ""
+  const best = nearest(name, candidates)
+  return best ? ` Did you mean "${best}"?` : ""
+}
+
+/**
+ * The candidate that is closest to a name, or undefined when none is close: at most a third of the letters may differ (at
+ * least one may), ignoring case.
+ */
+export function nearest(name: string, candidates: Iterable<string>): string | undefined {
+  let best: string | undefined
   let bestDistance = Math.max(1, Math.floor(name.length / 3)) + 1
   for (const candidate of candidates) {
     const distance = editDistance(name.toLowerCase(), candidate.toLowerCase())
@@ -22,11 +28,11 @@ export function didYouMean(name: string, candidates: Iterable<string>): string {
       bestDistance = distance
     }
   }
-  return best === "" ? "" : ` Did you mean "${best}"?`
+  return best
 }
 
-/** Letters to insert, delete, replace, or swap with their neighbour to turn `a` into `b` (optimal string alignment). */
-function editDistance(a: string, b: string): number {
+/** Letters (or words) to insert, delete, replace, or swap with their neighbour to turn `a` into `b` (optimal string alignment). */
+export function editDistance(a: ArrayLike<string>, b: ArrayLike<string>): number {
   let before: number[] = []
   let last = Array.from({ length: b.length + 1 }, (_, j) => j)
   for (let i = 1; i <= a.length; i++) {

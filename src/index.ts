@@ -7,7 +7,16 @@ export { evaluate, evaluationLoader, type Scores, summarize } from "./infer/eval
 export { predictLabels } from "./infer/predict.ts"
 export * as losses from "./losses/index.ts"
 export * as metrics from "./metrics/index.ts"
-export { createModel, modelNames, type SegmentationModel, type SegmentationOutput, UNet } from "./models/index.ts"
+export {
+  createClassifier,
+  createEncoder,
+  createModel,
+  encoderNames,
+  modelNames,
+  type SegmentationModel,
+  type SegmentationOutput,
+  UNet,
+} from "./models/index.ts"
 export * as nn from "./nn/index.ts"
 export * as optim from "./optim/index.ts"
 export * as torch from "./torch/index.ts"
@@ -18,3 +27,4 @@ export { RunFolder } from "./train/run-folder.ts"
 export { trainedModel } from "./train/trained-model.ts"
 export { Trainer } from "./train/trainer.ts"
 export { version } from "./version.ts"
+export { fetchWeights, findWeights, publishedWeights, resolveWeights, type Weights } from "./weights/index.ts"

@@ -3,7 +3,20 @@ import { readdirSync, readFileSync } from "node:fs"
 import { dirname, join, relative, resolve, sep } from "node:path"
 import { expect, test } from "vitest"
 
-const layers = ["torch", "nn", "optim", "models", "losses", "metrics", "data", "infer", "train", "report", "cli"]
+const layers = [
+  "torch",
+  "nn",
+  "optim",
+  "models",
+  "losses",
+  "metrics",
+  "data",
+  "weights",
+  "infer",
+  "train",
+  "report",
+  "cli",
+]
 const src = resolve(import.meta.dirname, "../src")
 
 const files = readdirSync(src, { recursive: true, encoding: "utf8" }).filter(

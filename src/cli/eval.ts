@@ -38,9 +38,9 @@ export function define(command: Command): void {
           `${data} has the classes ${names(dataset.labelMap)}; the run ${run.path} was trained on ${names(labelMap)}.`,
         )
       }
-      const { model, weights } = trainedModel(run)
+      const { model, weights, normalization } = trainedModel(run)
       output.say(`${weights} on ${dataset.ids.length} images of ${data}, split ${split}`)
-      await using loader = evaluationLoader(dataset)
+      await using loader = evaluationLoader(dataset, { normalization })
       let done = 0
       const matrix = await evaluate(model, loader.pass(), labelMap.classes.length, {
         onBatch: ({ ids }) => {

@@ -48,6 +48,8 @@ function parseFlag(key: string, text: string): unknown {
   if (key === "budget") return text // a duration
   const { type, element } = unwrap(key)
   if (type === "number") return toNumber(text)
+  if (type === "boolean") return { true: true, false: false }[text] ?? text
+  if (type === "literal") return toNumber(text) // the only ones are output strides
   if (type === "array")
     return text.split(",").map((part) => (element?.def.type === "number" ? toNumber(part) : part.trim()))
   if (type === "tuple") return text.includes(",") ? text.split(",").map(toNumber) : toNumber(text)
@@ -65,7 +67,11 @@ function unwrap(key: string): Definition {
 function placeholder(key: string): string {
   if (key === "budget") return "duration"
   const { type } = unwrap(key)
-  return { number: "number", array: "a,b,...", tuple: "a,b", enum: "name" }[type] ?? "text"
+  return (
+    { number: "number", array: "a,b,...", tuple: "a,b", enum: "name", boolean: "true|false", literal: "number" }[
+      type
+    ] ?? "text"
+  )
 }
 
 const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)

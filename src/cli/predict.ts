@@ -44,7 +44,7 @@ Examples:
       const run = RunFolder.open(options.run)
       const { labelMap } = run
       const palette = paletteOf(labelMap)
-      const { model } = trainedModel(run)
+      const { model, normalization } = trainedModel(run)
       const folders = { masks: join(options.out, "masks"), overlays: join(options.out, "overlays") }
       for (const path of images.values()) await inspectImage(path) // before anything is written
       for (const folder of Object.values(folders)) makeFolder(folder)
@@ -52,7 +52,7 @@ Examples:
       for (const [k, [name, path]] of [...images].entries()) {
         const picture = await readImage(path, { upright: true })
         const { width, height } = picture
-        using labels = predictLabels(model, toTensorData(picture), [1, height, width])
+        using labels = predictLabels(model, toTensorData(picture, normalization), [1, height, width])
         using bytes = labels.to({ dtype: "uint8" })
         const mask = { width, height, labels: bytes.data() as Uint8Array }
         const files = { mask: join(folders.masks, `${name}.png`), overlay: join(folders.overlays, `${name}.png`) }

@@ -16,6 +16,9 @@ export function runEvents(output: Output): RunEvents {
   let started = 0
   let startProgress = Number.NaN
   return {
+    onNotice: (text) => output.say(text),
+    onDownload: (done, total) =>
+      output.progress(total ? done / total : 0, `downloading weights, ${megabytes(done)} of ${megabytes(total)}`),
     onCensus: (done, total) => output.progress(done / total, `checking labels, ${done} of ${total} masks`),
     onStart(start) {
       output.endProgress()
@@ -90,10 +93,12 @@ function describeStart({ run, trainSet, valSet, census, parameters, length, step
     `${trainSet.ids.length} training and ${valSet.ids.length} validation images, ${classes.length} classes; ` +
       `most frequent ${most?.name} (${percent(most?.share ?? null)} % of pixels), rarest ${least?.name} (${percent(least?.share ?? null)} %)`,
     ...(absent.length > 0 ? [`Never in the training masks, so never learned: ${absent.join(", ")}`] : []),
-    `${run.config.model} with ${(parameters / 1e6).toFixed(2)} M parameters, ${"steps" in length ? `${length.steps} steps` : `${clock(length.seconds)} of time`}, into ${run.path}`,
+    `${run.config.model}${run.config.encoder ? ` on ${run.config.encoder}` : ""} with ${(parameters / 1e6).toFixed(2)} M parameters, ${"steps" in length ? `${length.steps} steps` : `${clock(length.seconds)} of time`}, into ${run.path}`,
     ...(step > 0 ? [`Going on after step ${step}`] : []),
   ]
   return lines.join("\n")
 }
+
+const megabytes = (bytes: number | undefined): string => (bytes ? `${(bytes / 1e6).toFixed(0)} MB` : "unknown size")
 
 const smooth = (mean: number, value: number): number => (Number.isNaN(mean) ? value : 0.95 * mean + 0.05 * value)

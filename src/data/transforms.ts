@@ -32,6 +32,11 @@ export const imagenet = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225
 /** value / 127.5 - 1; what TensorFlow's MobileNet and DeepLab weights expect. */
 export const symmetric = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] } as const
 
+/** The normalisations by name. */
+export const normalizations = { imagenet, symmetric } satisfies Record<string, Normalization>
+export type NormalizationName = keyof typeof normalizations
+export const normalizationNames = Object.keys(normalizations) as NormalizationName[]
+
 export type RandomCropOptions = Normalization & {
   /** [height, width] in pixels */
   readonly cropSize: readonly [height: number, width: number]

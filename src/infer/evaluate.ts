@@ -2,7 +2,7 @@
 import type { Batch } from "../data/batch.ts"
 import { ignoreIndex, type LabelMap } from "../data/label-map.ts"
 import { defaultWorkers, Loader } from "../data/loader.ts"
-import { toTensorData } from "../data/transforms.ts"
+import { type Normalization, toTensorData } from "../data/transforms.ts"
 import type { VocFolder } from "../data/voc-folder.ts"
 import { backgroundOnly, type ClassScores, ConfusionMatrix, classScores, metrics } from "../metrics/index.ts"
 import type { SegmentationModel } from "../models/index.ts"
@@ -28,19 +28,26 @@ export interface Scores {
 }
 
 /** Whole images one by one, in order: every image at its own size. */
-export function evaluationLoader(dataset: VocFolder, { workers = defaultWorkers() } = {}): Loader {
-  return new Loader(dataset, { batchSize: 1, workers, transform: { name: "whole" } })
+export function evaluationLoader(
+  dataset: VocFolder,
+  { workers = defaultWorkers(), normalization = {} as Normalization } = {},
+): Loader {
+  return new Loader(dataset, { batchSize: 1, workers, transform: { name: "whole", ...normalization } })
 }
 
 /** Seconds that `evaluate` will take, from two of the images; the first only warms up. */
-export async function estimateEvaluation(model: SegmentationModel, dataset: VocFolder): Promise<number> {
+export async function estimateEvaluation(
+  model: SegmentationModel,
+  dataset: VocFolder,
+  { normalization = {} as Normalization } = {},
+): Promise<number> {
   const wasTraining = model.training
   model.eval()
   let seconds = 0
   for (const index of [0, Math.floor(dataset.ids.length / 2)]) {
     const start = performance.now()
     const { image, width, height } = await dataset.readSample(index)
-    predictLabels(model, toTensorData({ width, height, data: image }), [1, height, width]).dispose()
+    predictLabels(model, toTensorData({ width, height, data: image }, normalization), [1, height, width]).dispose()
     seconds = (performance.now() - start) / 1000
   }
   model.train(wasTraining)

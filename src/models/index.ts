@@ -2,33 +2,192 @@
 // configuration's types and the contract tests follow.
 import { didYouMean, UserError } from "../errors.ts"
 import { tidy } from "../torch/index.ts"
+import { DeepLabV3 } from "./deeplabv3.ts"
+import { DeepLabV3Plus } from "./deeplabv3plus.ts"
+import { createEncoder, type Encoder, type EncoderOptions, findEncoder, type OutputStride } from "./encoders/index.ts"
+import { FCN } from "./fcn.ts"
+import { FCNSkip } from "./fcn-skip.ts"
+import { LinkNet } from "./linknet.ts"
+import { LRASPP } from "./lraspp.ts"
 import type { SegmentationModel } from "./model.ts"
+import { PSPNet } from "./pspnet.ts"
+import { SegNet } from "./segnet.ts"
 import { UNet } from "./unet.ts"
+import { EncoderUNet } from "./unet-encoder.ts"
 
-export interface ModelOptions {
+/** `numClasses` and `encoder` are for all, the encoder's options for what has an encoder, of the others each takes its own. */
+export interface ModelOptions extends Omit<EncoderOptions, "width"> {
   numClasses: number
+  /** Name of an encoder; default: the one of the model's paper. */
+  encoder?: string
+  atrousRates?: readonly number[]
+  aux?: boolean
+  auxMap?: number
   width?: number
   depth?: number
   upsampling?: "transposed" | "bilinear"
 }
 
-type ModelFactory = (options: ModelOptions) => SegmentationModel
+const ownOptions = ["atrousRates", "aux", "auxMap", "width", "depth", "upsampling"] as const
+type OwnOption = (typeof ownOptions)[number]
 
-export const models = {
-  unet: (options) => new UNet(options),
-} satisfies Record<string, ModelFactory>
-
-export type ModelName = keyof typeof models
-export const modelNames = Object.keys(models) as ModelName[]
-
-/** @throws UserError naming the models there are */
-export function createModel(name: string, options: ModelOptions): SegmentationModel {
-  const factory = (models as Record<string, ModelFactory>)[name]
-  if (!factory) {
-    throw new UserError(`Unknown model "${name}".${didYouMean(name, modelNames)} There are: ${modelNames.join(", ")}.`)
+interface ModelEntry {
+  /** The encoder when none is named; null: layers of its own. */
+  readonly encoder: string | null
+  /** The encoder's, when none is given and the encoder can have it. */
+  readonly outputStride: OutputStride
+  /** With an encoder. */
+  readonly takes: readonly OwnOption[]
+  readonly create: (encoder: Encoder, options: ModelOptions) => SegmentationModel
+  /** Without one. */
+  readonly own?: {
+    readonly takes: readonly OwnOption[]
+    readonly create: (options: ModelOptions) => SegmentationModel
   }
-  return tidy(() => factory(options)) // frees what only the construction needed
 }
 
+export const models = {
+  unet: {
+    encoder: null,
+    outputStride: 32,
+    takes: [],
+    create: (encoder, options) => new EncoderUNet(encoder, options),
+    own: { takes: ["width", "depth", "upsampling"], create: (options) => new UNet(options) },
+  },
+  linknet: {
+    encoder: "resnet18",
+    outputStride: 32,
+    takes: [],
+    create: (encoder, options) => new LinkNet(encoder, options),
+  },
+  segnet: {
+    encoder: "vgg16_bn",
+    outputStride: 32,
+    takes: [],
+    create: (encoder, options) => new SegNet(encoder, options),
+  },
+  fcn32s: {
+    encoder: "vgg16_bn",
+    outputStride: 32,
+    takes: ["width"],
+    create: (encoder, options) => new FCNSkip(encoder, { ...options, skips: 0 }),
+  },
+  fcn16s: {
+    encoder: "vgg16_bn",
+    outputStride: 32,
+    takes: ["width"],
+    create: (encoder, options) => new FCNSkip(encoder, { ...options, skips: 1 }),
+  },
+  fcn8s: {
+    encoder: "vgg16_bn",
+    outputStride: 32,
+    takes: ["width"],
+    create: (encoder, options) => new FCNSkip(encoder, { ...options, skips: 2 }),
+  },
+  fcn: {
+    encoder: "resnet50",
+    outputStride: 8,
+    takes: ["aux", "auxMap"],
+    create: (encoder, options) => new FCN(encoder, options),
+  },
+  pspnet: {
+    encoder: "resnet50",
+    outputStride: 8,
+    takes: ["aux", "auxMap"],
+    create: (encoder, options) => new PSPNet(encoder, options),
+  },
+  deeplabv3: {
+    encoder: "resnet50",
+    outputStride: 16,
+    takes: ["atrousRates", "aux", "auxMap"],
+    create: (encoder, options) => new DeepLabV3(encoder, options),
+  },
+  deeplabv3plus: {
+    encoder: "resnet50",
+    outputStride: 16,
+    takes: ["atrousRates"],
+    create: (encoder, options) => new DeepLabV3Plus(encoder, options),
+  },
+  lraspp: {
+    encoder: "mobilenet_v3_large",
+    outputStride: 16,
+    takes: [],
+    create: (encoder, options) => new LRASPP(encoder, options),
+  },
+} satisfies Record<string, ModelEntry>
+
+type Preset = { readonly model: keyof typeof models } & Partial<ModelOptions>
+
+/** Whole models under torchvision's names, with its options: its checkpoints load unchanged. */
+export const presets = {
+  fcn_resnet50: { model: "fcn", encoder: "resnet50", outputStride: 8 },
+  fcn_resnet101: { model: "fcn", encoder: "resnet101", outputStride: 8 },
+  deeplabv3_resnet50: { model: "deeplabv3", encoder: "resnet50", outputStride: 8 },
+  deeplabv3_resnet101: { model: "deeplabv3", encoder: "resnet101", outputStride: 8 },
+  deeplabv3_mobilenet_v3_large: {
+    model: "deeplabv3",
+    encoder: "mobilenet_v3_large",
+    outputStride: 16,
+    atrousRates: [12, 24, 36],
+    auxMap: -3,
+  },
+  lraspp_mobilenet_v3_large: { model: "lraspp", encoder: "mobilenet_v3_large", outputStride: 16 },
+} as const satisfies Record<string, Preset>
+
+export type ModelName = keyof typeof models | keyof typeof presets
+export const modelNames = [...Object.keys(models), ...Object.keys(presets)] as ModelName[]
+
+const encoderOptions = ["outputStride", "multiGrid", "padding"] as const
+
+/**
+ * A model with random weights: `createModel("deeplabv3", { encoder: "resnet50", numClasses: 21, outputStride: 16 })`.
+ * @throws UserError naming the models there are, or the options that this one has
+ */
+export function createModel(name: string, options: ModelOptions): SegmentationModel {
+  const { entry, given } = resolve(name, options)
+  const encoderName = given.encoder ?? entry.encoder
+  const own = encoderName === null ? entry.own : undefined
+  const { takes } = own ?? entry
+  const allowed = own ? takes : [...takes, ...encoderOptions]
+  const refused = [...ownOptions, ...encoderOptions].filter(
+    (key) => given[key] !== undefined && !(allowed as readonly string[]).includes(key),
+  )
+  if (refused.length > 0) {
+    const which = given.encoder && entry.own ? `${name} with the encoder ${given.encoder}` : name
+    throw new UserError(`The model ${which} has no ${refused.join(", ")}. Its options: encoder, ${allowed.join(", ")}.`)
+  }
+  return tidy(() => {
+    if (encoderName === null) return entry.own!.create(given)
+    const { outputStrides } = findEncoder(encoderName).entry
+    const canHave = outputStrides?.includes(entry.outputStride) ?? true
+    const { outputStride = canHave ? entry.outputStride : undefined, multiGrid, padding } = given
+    return entry.create(createEncoder(encoderName, { outputStride, multiGrid, padding }), given)
+  }) // frees what only the construction needed
+}
+
+/** The encoder that a model has when `encoder` is asked for, or none is; null: layers of its own. */
+export function encoderNameOf(name: string, encoder: string | null): string | null {
+  const preset = Object.hasOwn(presets, name) ? (presets as Record<string, Preset>)[name] : undefined
+  return encoder ?? preset?.encoder ?? (models as Record<string, ModelEntry>)[name]?.encoder ?? null
+}
+
+function resolve(name: string, options: ModelOptions): { entry: ModelEntry; given: ModelOptions } {
+  const given = Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value != null),
+  ) as never as ModelOptions
+  const preset = Object.hasOwn(presets, name) ? (presets as Record<string, Preset>)[name] : undefined
+  const entry = (models as Record<string, ModelEntry>)[preset?.model ?? name]
+  if (!entry || !Object.hasOwn(models, preset?.model ?? name)) {
+    throw new UserError(`Unknown model "${name}".${didYouMean(name, modelNames)} There are: ${modelNames.join(", ")}.`)
+  }
+  if (preset?.encoder && given.encoder && given.encoder !== preset.encoder) {
+    throw new UserError(`The model ${name} has the encoder ${preset.encoder}; for another one take ${preset.model}.`)
+  }
+  return { entry, given: { ...preset, ...given } }
+}
+
+export { Classifier, createClassifier } from "./classifiers.ts"
+export * from "./encoders/index.ts"
+export { preferredMemoryFormat } from "./memory-format.ts"
 export type { SegmentationModel, SegmentationOutput } from "./model.ts"
 export { UNet, type UNetOptions } from "./unet.ts"

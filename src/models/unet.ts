@@ -38,6 +38,7 @@ export class UNet extends Module<[Tensor], SegmentationOutput> implements Segmen
   readonly up: Up[] // up[i] goes from level i + 1 to level i
   readonly head: Conv2d
   readonly stride: number
+  readonly logitLayers: readonly string[] = ["head"]
 
   constructor({ numClasses, inChannels = 3, width = 32, depth = 4, upsampling = "transposed" }: UNetOptions) {
     super()

@@ -7,12 +7,16 @@ import { Module } from "./module.ts"
 export type Pair = number | readonly [number, number]
 export const pair = (size: Pair): readonly [number, number] => (typeof size === "number" ? [size, size] : size)
 
-/** x [N, inChannels, H, W] -> [N, outChannels, H', W'], H' = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride + 1) */
+/**
+ * x [N, inChannels, H, W] -> [N, outChannels, H', W'], H' = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride + 1).
+ * With padding "same" H' = ceil(H / stride), as in TensorFlow: of an odd number of padding pixels the bottom and the right
+ * get one more. Weights that were trained with it want it back: symmetric padding shifts each stride-2 layer by a pixel.
+ */
 export class Conv2d extends Module {
   readonly weight: Parameter // [outChannels, inChannels / groups, kernel, kernel]
   readonly bias: Parameter | null // [outChannels]
   readonly stride: Pair
-  readonly padding: Pair
+  readonly padding: Pair | "same"
   readonly dilation: Pair
   readonly groups: number
 
@@ -20,7 +24,7 @@ export class Conv2d extends Module {
     inChannels: number,
     outChannels: number,
     kernel: Pair,
-    { stride = 1 as Pair, padding = 0 as Pair, dilation = 1 as Pair, groups = 1, bias = true } = {},
+    { stride = 1 as Pair, padding = 0 as Pair | "same", dilation = 1 as Pair, groups = 1, bias = true } = {},
   ) {
     super()
     if (inChannels % groups !== 0 || outChannels % groups !== 0) {
@@ -37,8 +41,21 @@ export class Conv2d extends Module {
 
   protected override forward(x: Tensor): Tensor {
     const { weight, bias, stride, padding, dilation, groups } = this
-    return aten.conv2d(x, weight, { bias, stride, padding, dilation, groups })
+    if (padding !== "same") return aten.conv2d(x, weight, { bias, stride, padding, dilation, groups })
+    const [top, bottom] = samePadding(x, 2, weight, pair(stride)[0], pair(dilation)[0])
+    const [left, right] = samePadding(x, 3, weight, pair(stride)[1], pair(dilation)[1])
+    const isEven = top === bottom && left === right
+    const padded = isEven ? x : aten.constant_pad_nd(x, [left, right, top, bottom])
+    return aten.conv2d(padded, weight, { bias, stride, padding: isEven ? [top, left] : 0, dilation, groups })
   }
+}
+
+/** Pixels before and after one axis. https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2 */
+function samePadding(x: Tensor, axis: 2 | 3, weight: Tensor, stride: number, dilation: number): [number, number] {
+  const size = x.size(axis)
+  const reach = dilation * (weight.size(axis) - 1) + 1
+  const total = Math.max(0, (Math.ceil(size / stride) - 1) * stride + reach - size)
+  return [Math.floor(total / 2), Math.ceil(total / 2)]
 }
 
 /** x [N, inChannels, H, W] -> [N, outChannels, H', W'], H' = (H - 1) stride - 2 padding + kernel + outputPadding */

@@ -36,3 +36,11 @@ export function padToMultiple(x: Tensor, multiple: number): Tensor {
 export function cropTo(x: Tensor, [h, w]: readonly [number, number]): Tensor {
   return x.size(2) === h && x.size(3) === w ? x.alias() : x.narrow(2, 0, h).narrow(3, 0, w)
 }
+
+/** As cropTo(); where x is smaller, its last row and column are repeated. @param x [N, C, H, W] */
+export function fitTo(x: Tensor, [h, w]: readonly [number, number]): Tensor {
+  const [, , height, width] = x.shape as [number, number, number, number]
+  const cropped = cropTo(x, [Math.min(h, height), Math.min(w, width)])
+  const [bottom, right] = [Math.max(0, h - height), Math.max(0, w - width)]
+  return bottom || right ? aten.replication_pad2d(cropped, [0, right, 0, bottom]) : cropped
+}

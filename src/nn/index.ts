@@ -1,8 +1,13 @@
 // Layers, their initial values, and the functions between them.
 export * from "./conv.ts"
+export { foldedBatchNorms, unfoldBatchNorms } from "./folded-batch-norm.ts"
 export * from "./functional.ts"
 export * as init from "./init.ts"
+export { Linear } from "./linear.ts"
 export { type AnyModule, Module } from "./module.ts"
+export { multiplyAdds } from "./multiply-adds.ts"
 export * from "./norm.ts"
+export * from "./receptive-field.ts"
 export { Sequential } from "./sequential.ts"
 export * from "./simple.ts"
+export * from "./summary.ts"

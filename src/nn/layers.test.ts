@@ -1,17 +1,33 @@
 // What layers refuse, and the functions between them. That layers compute what PyTorch's do: tests/parity.
 import { expect, test } from "vitest"
-import { arange, noGrad, ones, ShapeError, type Tensor, zeros } from "../torch/index.ts"
+import { arange, full, noGrad, ones, type Tensor, zeros } from "../torch/index.ts"
 import { BatchNorm2d, Conv2d, cropTo, GroupNorm, init, interpolate, padToMultiple, softmax } from "./index.ts"
 
 const image = (height: number, width: number): Tensor => arange(height * width).view([1, 1, height, width])
 
-test("batch-norm refuses to train on one value per channel, and says what to do", () => {
+test("batch-norm with one value per channel uses its running statistics, and leaves them", () => {
   using layer = new BatchNorm2d(4)
-  const x = ones([1, 4, 1, 1])
-  expect(() => layer.call(x)).toThrow(ShapeError)
-  expect(() => layer.call(x)).toThrow(/float32\[1, 4, 1, 1\] has one value per channel.*GroupNorm/)
+  layer.running_mean.fill_(3)
+  const x = full([1, 4, 1, 1], 5).requiresGrad_()
+  const y = layer.call(x)
+  expect(y.shape).toEqual([1, 4, 1, 1])
+  expect(y.data()[0]).toBeCloseTo(2, 4)
+  y.sum().backward()
+  expect(x.grad!.data()[0]).toBeCloseTo(1, 4)
   expect(layer.num_batches_tracked.item()).toBe(0)
-  expect(layer.eval().call(x).shape).toEqual([1, 4, 1, 1])
+  expect(layer.running_mean.data()).toEqual(Float32Array.of(3, 3, 3, 3))
+  layer.call(ones([2, 4, 1, 1])) // two values are enough
+  expect(layer.num_batches_tracked.item()).toBe(1)
+})
+
+test("frozen batch-norm computes in training what it does in eval", () => {
+  using layer = new BatchNorm2d(2)
+  layer.frozen = true
+  const y = layer.call(zeros([2, 2, 3, 3]).add(5))
+  expect(y.data()[0]).toBeCloseTo(5, 4)
+  expect(layer.running_mean.data()).toEqual(Float32Array.of(0, 0))
+  y.sum().backward()
+  expect(layer.bias.grad!.data()).toEqual(Float32Array.of(18, 18))
 })
 
 test("batch-norm in eval mode does not move its statistics", () => {

@@ -75,10 +75,36 @@ test("a state dict that does not fit changes nothing, and says all that is wrong
   state.set("stem.bias", ones([2]))
   expect(() => net.loadStateDict(state)).toThrow(UserError)
   expect(() => net.loadStateDict(state)).toThrow(
-    "The state dict does not fit Net: missing scale float32[1]; stem.weight is float32[2, 4, 1, 1], expected float32[2, 3, 1, 1]; unexpected head.weight.",
+    [
+      "The state dict does not fit Net: 1 of 10 keys missing, 1 unexpected, 1 of another shape.",
+      "  missing scale float32[1];",
+      "  unexpected head.weight float32[1];",
+      "  stem.weight is float32[2, 4, 1, 1], expected float32[2, 3, 1, 1].",
+    ].join("\n"),
   )
   expect(net.stem.weight.data()).toEqual(before)
   expect(net.stem.bias?.data()).not.toEqual(Float32Array.of(1, 1))
+})
+
+test("num_batches_tracked may be missing, and keeps its value; nothing else may", () => {
+  using a = new Net()
+  using b = new Net()
+  for (const net of [a, b]) net.blocks[1]?.call(ones([1, 2, 2, 2]))
+  const state = new Map(a.stateDict())
+  state.delete("blocks.1.num_batches_tracked")
+  b.loadStateDict(state)
+  expect(b.stateDict().get("blocks.1.num_batches_tracked")?.item()).toBe(1)
+  expect(b.stem.weight.data()).toEqual(a.stem.weight.data())
+  state.delete("blocks.1.running_mean")
+  expect(() => b.loadStateDict(state)).toThrow(/1 of 10 keys missing.*missing blocks\.1\.running_mean float32\[2\]/s)
+})
+
+test("a state dict of another floating-point type is converted", () => {
+  using net = new Net()
+  const half = new Map(Array.from(net.stateDict(), ([name, x]) => [name, x.to({ dtype: "float16" })]))
+  net.loadStateDict(half)
+  expect(net.stem.weight.dtype).toBe("float32")
+  expect(net.stem.weight.to({ dtype: "float16" }).data()).toEqual(half.get("stem.weight")?.data())
 })
 
 test("train() and eval() reach every module", () => {

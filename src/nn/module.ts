@@ -1,7 +1,19 @@
 // Module: a part of a network that owns parameters, buffers and further modules. Whatever a field holds belongs to it,
 // under the field's name: that is how checkpoints get their keys ("encoder.layer1.0.conv1.weight").
 import { UserError } from "../errors.ts"
-import { type DType, isFloating, noGrad, Parameter, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
+import {
+  type DType,
+  isFloating,
+  isRecording,
+  type MemoryFormat,
+  noGrad,
+  Parameter,
+  recordCall,
+  StateBuffer,
+  type Tensor,
+  tidy,
+} from "../torch/index.ts"
+import { stateDictProblems } from "./state-dict-problems.ts"
 
 // biome-ignore lint/suspicious/noExplicitAny: a child may take and return anything
 export type AnyModule = Module<any, any>
@@ -15,6 +27,7 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
 
   /** Runs forward() and frees what it made except its result. */
   call(...input: Input): Output {
+    if (isRecording()) return tidy(() => recordCall(this, () => this.forward(...input)))
     return tidy(() => this.forward(...input))
   }
 
@@ -75,27 +88,19 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
   }
 
   /**
-   * Copies values into parameters and buffers. Nothing is changed when anything does not fit.
-   * @throws UserError listing missing, unexpected and misshapen keys
+   * Copies values into parameters and buffers, converting their dtype. Nothing is changed when anything does not fit; but
+   * num_batches_tracked may be missing, as in older and converted files.
+   * @throws UserError listing missing, unexpected and misshapen keys, with the names that may be meant
    */
   loadStateDict(state: ReadonlyMap<string, Tensor>): this {
     const own = this.stateDict()
-    const problems: string[] = []
+    const problems = stateDictProblems(own, state)
+    if (problems) throw new UserError(`The state dict does not fit ${this.constructor.name}: ${problems}`)
+    using _ = noGrad()
     for (const [name, tensor] of own) {
       const given = state.get(name)
-      if (!given) problems.push(`missing ${name} ${tensor.signature}`)
-      else if (String(given.shape) !== String(tensor.shape))
-        problems.push(`${name} is ${given.signature}, expected ${tensor.signature}`)
+      if (given) tensor.copy_(given)
     }
-    for (const name of state.keys()) if (!own.has(name)) problems.push(`unexpected ${name}`)
-    if (problems.length > 0) {
-      const more = problems.length > 10 ? ` ... ${problems.length} differences in all` : ""
-      throw new UserError(
-        `The state dict does not fit ${this.constructor.name}: ${problems.slice(0, 10).join("; ")}${more}.`,
-      )
-    }
-    using _ = noGrad()
-    for (const [name, tensor] of own) tensor.copy_(state.get(name) as Tensor)
     return this
   }
 
@@ -120,13 +125,17 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
     for (const parameter of this.parameters()) parameter.grad = null
   }
 
-  /** Moves parameters and buffers to another device, in place, and the floating-point ones to another dtype. Gradients are forgotten. */
-  to({ dtype, device }: { dtype?: DType; device?: string }): this {
+  /**
+   * Moves parameters and buffers to another device, in place, and the floating-point ones to another dtype; those of four
+   * axes take the memory format. Gradients are forgotten.
+   */
+  to({ dtype, device, memoryFormat }: { dtype?: DType; device?: string; memoryFormat?: MemoryFormat }): this {
     tidy(() => {
       using _ = noGrad()
       for (const value of new Set(this.stateDict().values())) {
         value.grad = null
-        value.setData(value.to({ device, dtype: isFloating(value.dtype) ? dtype : undefined }))
+        const moved = value.to({ device, dtype: isFloating(value.dtype) ? dtype : undefined })
+        value.setData(memoryFormat && value.ndim === 4 ? moved.contiguous({ memoryFormat }) : moved)
       }
     })
     return this

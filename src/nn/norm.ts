@@ -5,7 +5,8 @@ import { Module } from "./module.ts"
 /**
  * Batch normalisation over N, H and W, per channel. Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167
  * While training it uses the batch's statistics and moves the running ones by `momentum` towards them.
- * @throws ShapeError in training mode when there is a single value per channel: its variance is 0 and training breaks
+ * A single value per channel has no variance: then it uses the running statistics, as in eval(), where PyTorch throws. So
+ * the image pooling of ASPP and the 1x1 bin of PSPNet train with a batch of one.
  */
 export class BatchNorm2d extends Module {
   readonly weight: Parameter // [C]
@@ -15,6 +16,10 @@ export class BatchNorm2d extends Module {
   readonly num_batches_tracked: StateBuffer // [] int64
   readonly eps: number
   readonly momentum: number
+  /** Whether the running statistics are used, and stay as they are, in training too. Weight and bias learn all the same. */
+  frozen = false
+  /** While set, it is shown each input. */
+  observer: ((x: Tensor) => void) | null = null
 
   constructor(channels: number, { eps = 1e-5, momentum = 0.1 } = {}) {
     super()
@@ -28,18 +33,13 @@ export class BatchNorm2d extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
-    if (this.training) {
-      const [n, , h, w] = x.shape
-      if (n === 1 && h === 1 && w === 1) {
-        throw new ShapeError(
-          `BatchNorm2d: input ${x.signature} has one value per channel, so it has no variance to train with. Use a larger image, a batch of 2 or more, GroupNorm, or eval().`,
-        )
-      }
-      this.num_batches_tracked.add_(1)
-    }
-    const { weight, bias, running_mean, running_var, training, momentum, eps } = this
+    this.observer?.(x)
+    const [n, , h, w] = x.shape as [number, number, number, number]
+    const useBatch = this.training && !this.frozen && n * h * w > 1
+    if (useBatch) this.num_batches_tracked.add_(1)
+    const { weight, bias, running_mean, running_var, momentum, eps } = this
     // cuDNN's flag is read on CUDA only
-    return aten.batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, true)
+    return aten.batch_norm(x, weight, bias, running_mean, running_var, useBatch, momentum, eps, true)
   }
 }
 

@@ -10,6 +10,26 @@ export class ReLU extends Module {
   }
 }
 
+/** min(max(x, 0), 6): keeps its precision in few bits. Howard et al. 2017, MobileNets, https://arxiv.org/abs/1704.04861 */
+export class ReLU6 extends Module {
+  protected override forward(x: Tensor): Tensor {
+    return aten.hardtanh(x, { minVal: 0, maxVal: 6 })
+  }
+}
+
+/** x min(max(x + 3, 0), 6) / 6. Howard et al. 2019, MobileNetV3, https://arxiv.org/abs/1905.02244 */
+export class Hardswish extends Module {
+  protected override forward(x: Tensor): Tensor {
+    return aten.hardswish(x)
+  }
+}
+
+export class Sigmoid extends Module {
+  protected override forward(x: Tensor): Tensor {
+    return aten.sigmoid(x)
+  }
+}
+
 export class Identity extends Module {
   protected override forward(x: Tensor): Tensor {
     return x.alias()

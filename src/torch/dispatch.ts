@@ -34,6 +34,20 @@ export function findOperator(fullName: string): Operator {
   return op
 }
 
+type Run = (op: Operator, args: readonly unknown[]) => unknown
+
+/** Stands around every call: must `run` the operator once and return what it returned. */
+export type Interceptor = (op: Operator, args: readonly unknown[], run: Run) => unknown
+
+let interceptor: Interceptor | undefined
+
+/** Sets the interceptor (recording.ts has the only one); returns the one before. */
+export function intercept(next: Interceptor | undefined): Interceptor | undefined {
+  const before = interceptor
+  interceptor = next
+  return before
+}
+
 /**
  * Calls an operator with its arguments in schema order; `undefined` takes the schema's default.
  * Tensors that come back are fresh handles owned by the current tidy() scope; in-place operators return the very
@@ -42,6 +56,10 @@ export function findOperator(fullName: string): Operator {
  * @throws DisposedError when an argument was disposed
  */
 export function dispatch(op: Operator, args: readonly unknown[]): unknown {
+  return interceptor ? interceptor(op, args, run) : run(op, args)
+}
+
+function run(op: Operator, args: readonly unknown[]): unknown {
   if (op.guard) {
     args = args.map(snapshot)
     const danger = op.guard(args)

@@ -2,9 +2,10 @@
 // library's callers fill in, and what the run folder keeps.
 import { z } from "zod"
 import type { ClassSelection } from "../data/label-map.ts"
+import { normalizationNames } from "../data/transforms.ts"
 import { didYouMean, UserError } from "../errors.ts"
 import { lossNames } from "../losses/index.ts"
-import { modelNames } from "../models/index.ts"
+import { type ModelOptions, modelNames } from "../models/index.ts"
 import { optimizerNames, scheduleNames } from "../optim/index.ts"
 
 const size = z.tuple([z.int().positive(), z.int().positive()])
@@ -21,11 +22,62 @@ const schema = z.strictObject({
     .default("void")
     .describe("what becomes of pixels of classes that are not chosen"),
 
-  // What learns
+  // What learns. null: as in the model's paper
   model: z.enum(modelNames).default("unet").describe("model"),
-  width: z.int().min(1).max(512).default(32).describe("channels of UNet's first level (the paper: 64)"),
-  depth: z.int().min(1).max(7).default(4).describe("how often UNet halves the image"),
-  upsampling: z.enum(["transposed", "bilinear"]).default("transposed").describe("how UNet enlarges again"),
+  encoder: z.string().nullable().default(null).describe("encoder, such as resnet50 or mobilenet_v2_0.35"),
+  outputStride: z
+    .literal([8, 16, 32])
+    .nullable()
+    .default(null)
+    .describe("pixels of the image per pixel of the encoder's coarsest map: 8, 16, 32"),
+  multiGrid: z
+    .array(z.int().positive())
+    .nullable()
+    .default(null)
+    .describe("dilation factors in the last stage of a ResNet: 1,2,4"),
+  atrousRates: z
+    .array(z.int().positive())
+    .nullable()
+    .default(null)
+    .describe("rates of DeepLab's parallel convolutions"),
+  aux: z.boolean().nullable().default(null).describe("whether an auxiliary head on an earlier map learns too"),
+  auxWeight: z.number().min(0).default(0.4).describe("weight of the auxiliary head's loss"),
+  width: z
+    .int()
+    .min(1)
+    .max(4096)
+    .nullable()
+    .default(null)
+    .describe("channels: of UNet's first level, of FCN-8s's head"),
+  depth: z.int().min(1).max(7).nullable().default(null).describe("how often UNet halves the image"),
+  upsampling: z.enum(["transposed", "bilinear"]).nullable().default(null).describe("how UNet enlarges again"),
+
+  // What it begins with
+  weights: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("pretrained weights of the encoder: a file, or a name that `pixelwise weights` lists"),
+  initFrom: z
+    .string()
+    .nullable()
+    .default(null)
+    .describe("weights of the whole model: a run, a file or a name; other classes get a new last layer"),
+  initializeLastLayer: z.boolean().default(true).describe("whether the last layer, too, comes from --init-from"),
+  batchNorm: z
+    .enum(["auto", "train", "frozen", "unfold"])
+    .default("auto")
+    .describe("the encoder's batch-norm: auto unfolds what was folded, and trains"),
+  normalization: z
+    .enum(normalizationNames)
+    .nullable()
+    .default(null)
+    .describe("of pixel values; by the weights when left out"),
+  padding: z
+    .enum(["symmetric", "tensorflow"])
+    .nullable()
+    .default(null)
+    .describe("of MobileNetV2's strided convolutions; by the weights when left out"),
 
   // How
   loss: z.enum(lossNames).default("cross-entropy").describe("loss"),
@@ -71,6 +123,13 @@ export const configFields = schema.shape
 export const classSelection = ({ classes, others }: TrainConfig): ClassSelection =>
   classes === null ? {} : { classes, others }
 
+/** What the configuration says about the model, as createModel takes it. */
+export function modelOptions(config: TrainConfig): Omit<ModelOptions, "numClasses"> {
+  const { encoder, outputStride, multiGrid, atrousRates, aux, width, depth, upsampling, padding } = config
+  const options = { encoder, outputStride, multiGrid, atrousRates, aux, width, depth, upsampling, padding }
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null))
+}
+
 const DEFAULT_BUDGET = 600 // seconds
 
 /** How to name a key to whoever wrote it: `--batch-size`, or `"batchSize" in config.yaml`. */
@@ -111,6 +170,11 @@ export function parseConfig(input: Record<string, unknown>, name: NameKey = (key
   if (given.others !== undefined && config.classes === null && given.others !== "void") {
     throw new UserError(
       `${name("others")} says what becomes of classes that are not chosen, but ${name("classes")} chooses none.`,
+    )
+  }
+  if (config.weights !== null && config.initFrom !== null) {
+    throw new UserError(
+      `${name("weights")} is for the encoder and ${name("initFrom")} for the whole model, encoder included: give one.`,
     )
   }
   return lengths.length === 0 ? { ...config, budget: DEFAULT_BUDGET } : config

@@ -4,20 +4,28 @@ import { resolve } from "node:path"
 import { isDeepStrictEqual } from "node:util"
 import { type Census, censusLabels } from "../data/census.ts"
 import { defaultWorkers, Loader } from "../data/loader.ts"
+import { normalizations } from "../data/transforms.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
 import { estimateEvaluation, evaluate, evaluationLoader, type Scores, summarize } from "../infer/evaluate.ts"
 import { losses } from "../losses/index.ts"
-import { createModel } from "../models/index.ts"
+import { createModel, encoderNameOf, findEncoder, preferredMemoryFormat } from "../models/index.ts"
+import { foldedBatchNorms } from "../nn/index.ts"
 import { createOptimizer, schedules, warmup } from "../optim/index.ts"
 import { manualSeed, setThreads } from "../torch/index.ts"
-import { classSelection, parseConfig, type TrainConfig } from "./config.ts"
+import type { WeightPreprocessing } from "../weights/index.ts"
+import { classSelection, modelOptions, parseConfig, type TrainConfig } from "./config.ts"
+import { findInitialWeights, freezeBatchNorm, initializeEncoder, initializeModel, unfoldEncoder } from "./initialize.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
 import { type Length, Trainer, type TrainerEvents } from "./trainer.ts"
 
 export interface RunEvents extends Omit<TrainerEvents, "onEvaluation"> {
   /** After each evaluation, with its predictions for a few images, always the same. */
   onEvaluation?: (record: EvaluationRecord, predictions: readonly Prediction[]) => void | Promise<void>
+  /** Something about this run that its user should know. */
+  onNotice?: (text: string) => void
+  /** While weights are downloaded: bytes done and in all. */
+  onDownload?: (done: number, total: number | undefined) => void
   /** While labels are counted, before anything else: masks done and in all. */
   onCensus?: (done: number, total: number) => void
   /** While validation images are scored: images done and in all. */
@@ -68,7 +76,7 @@ export async function startRun(config: TrainConfig, out: string, options: RunOpt
   const absolute = { ...config, data: resolve(config.data) } // eval works from any folder
   return execute(
     absolute,
-    (labelMap) => RunFolder.create(out, absolute, labelMap),
+    (config, labelMap) => RunFolder.create(out, config, labelMap),
     { resume: false, replan: false },
     options,
   )
@@ -106,34 +114,48 @@ export async function resumeRun(
 
 async function execute(
   config: TrainConfig,
-  openRun: (labelMap: VocFolder["labelMap"]) => RunFolder,
+  openRun: (config: TrainConfig, labelMap: VocFolder["labelMap"]) => RunFolder,
   { resume, replan }: { resume: boolean; replan: boolean },
   options: RunOptions,
 ): Promise<RunResult> {
-  const { onCensus, onStart, onEvaluating, onEvaluation, onStep, signal } = options
+  const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, signal } = options
   if (config.threads !== null) setThreads(config.threads)
   const selection = classSelection(config)
   const trainSet = openVocFolder(config.data, { split: config.trainSplit, ...selection })
   const valSet = openVocFolder(config.data, { split: config.valSplit, ...selection })
+  const { labelMap } = trainSet
+  const numClasses = labelMap.classes.length
+
+  // First what is quick to fail: the model, and what it begins with.
+  const initial = resume ? null : await findInitialWeights(config, { signal, onProgress: onDownload })
+  config = withPreprocessing(config, initial?.preprocessing)
+  manualSeed(config.seed)
+  using model = createModel(config.model, { ...modelOptions(config), numClasses })
+  if (initial && config.weights !== null) initializeEncoder(model, initial.path)
+  else if (initial && initializeModel(model, initial.path, config)) {
+    onNotice?.(`The last layer is new, for ${numClasses} classes; all others come from ${initial.path}.`)
+  }
+  const isFolded = initial !== null && model.backbone !== undefined && foldedBatchNorms(model.backbone).length > 0
+  if (config.batchNorm === "auto") config = { ...config, batchNorm: isFolded ? "unfold" : "train" }
+  if (config.batchNorm === "frozen") freezeBatchNorm(model)
+  model.to({ memoryFormat: preferredMemoryFormat(model) })
+
   const total = trainSet.ids.length + valSet.ids.length
   const census = await censusLabels(trainSet, { onProgress: (done) => onCensus?.(done, total) })
   await censusLabels(valSet, { onProgress: (done) => onCensus?.(trainSet.ids.length + done, total) })
 
-  const { labelMap } = trainSet
-  const numClasses = labelMap.classes.length
-  manualSeed(config.seed)
-  using model = createModel(config.model, { ...config, numClasses })
   using optimizer = createOptimizer(config.optimizer, model.namedParameters(), config.learningRate, config)
 
   const workers = config.workers ?? defaultWorkers()
   const { batchSize, seed, crop: cropSize, scale, scaleStep, flip, verticalFlip } = config
+  const normalization = normalizations[config.normalization ?? "imagenet"]
   await using trainLoader = new Loader(trainSet, {
     batchSize,
     seed,
     workers,
-    transform: { name: "randomCrop", cropSize, scale, scaleStep, flip, verticalFlip },
+    transform: { name: "randomCrop", cropSize, scale, scaleStep, flip, verticalFlip, ...normalization },
   })
-  await using valLoader = evaluationLoader(valSet, { workers })
+  await using valLoader = evaluationLoader(valSet, { workers, normalization })
 
   let predictions: Prediction[] = []
   const shown = evenlySpread(valSet.ids.length, SHOWN_IMAGES)
@@ -164,14 +186,25 @@ async function execute(
         `Use larger crops, or a batch of 2 or more.`,
     )
   }
-  const evaluationSeconds = await estimateEvaluation(model, valSet)
+  if (isFolded) {
+    const folded = "The weights' batch-norm is folded (weight 1, mean 0, variance 1)"
+    if (config.batchNorm === "unfold") {
+      const layers = await unfoldEncoder(model, trainLoader)
+      onNotice?.(`${folded}: ${layers} layers got statistics from training images, so that they can learn.`)
+    } else if (config.batchNorm === "train") {
+      onNotice?.(
+        `${folded}: training with the batch's statistics will destroy what they know. Leave --batch-norm at auto.`,
+      )
+    } else onNotice?.(`${folded} and stays so.`)
+  }
+  const evaluationSeconds = await estimateEvaluation(model, valSet, { normalization })
   if (config.budget !== null && evaluationSeconds > config.budget / 2) {
     throw new UserError(
       `One evaluation of the ${valSet.ids.length} images of "${config.valSplit}" takes about ${Math.ceil(evaluationSeconds)} s here, and the budget is ${config.budget} s. ` +
         `Give a longer --budget, a length in --steps, or a shorter list as --val-split.`,
     )
   }
-  const run = openRun(labelMap)
+  const run = openRun(config, labelMap)
   if (resume && !isDeepStrictEqual(run.labelMap, labelMap)) {
     throw new UserError(
       `The classes of ${config.data} are not those that ${run.path} was trained on. Resume with the same data set.`,
@@ -183,6 +216,7 @@ async function execute(
     model,
     optimizer,
     loss: losses[config.loss],
+    auxWeight: config.auxWeight,
     learningRate: config.learningRate,
     schedule: warmup(schedules[config.schedule](), { until: config.warmup, from: 0.01 }),
     length,
@@ -190,6 +224,7 @@ async function execute(
     evaluate: runEvaluation,
     evaluationSeconds,
     evaluations: config.evaluations,
+    weightNotes: { normalization: config.normalization ?? "imagenet", padding: config.padding ?? "symmetric" },
     run,
   })
   if (resume) trainer.resume({ replan })
@@ -209,6 +244,17 @@ async function execute(
     if (trainer.state.step === 0 && !resume) run.remove()
     else if (error instanceof UserError) trainer.save()
     throw error
+  }
+}
+
+/** What the user leaves open is chosen by the weights, and kept in the run's configuration. */
+function withPreprocessing(config: TrainConfig, of: WeightPreprocessing = {}): TrainConfig {
+  const encoder = encoderNameOf(config.model, config.encoder)
+  const hasPadding = encoder !== null && findEncoder(encoder).entry.takes.includes("padding")
+  return {
+    ...config,
+    normalization: config.normalization ?? of.normalization ?? "imagenet",
+    padding: config.padding ?? (hasPadding ? (of.padding ?? "symmetric") : null),
   }
 }
 

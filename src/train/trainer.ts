@@ -24,6 +24,8 @@ export interface TrainerParts {
   readonly model: SegmentationModel
   readonly optimizer: Optimizer
   readonly loss: Loss
+  /** Factor of the loss of the model's auxiliary head, if it has one. */
+  readonly auxWeight?: number
   /** Base learning rate; the schedule's factor multiplies it. */
   readonly learningRate: number
   readonly schedule: Schedule
@@ -35,6 +37,8 @@ export interface TrainerParts {
   readonly evaluationSeconds: number
   /** How many evaluations are wanted, evenly spread, the last at the end. */
   readonly evaluations: number
+  /** Kept with the best weights: how images are prepared for them. */
+  readonly weightNotes?: Readonly<Record<string, string>>
   readonly run: RunFolder
 }
 
@@ -175,12 +179,14 @@ export class Trainer {
   }
 
   #step({ images, masks, shape: [n, h, w], ids }: Batch, learningRate: number): number {
-    const { run, model, optimizer, loss } = this.#parts
+    const { run, model, optimizer, loss, auxWeight = 0 } = this.#parts
     model.train()
     const value = tidy(() => {
       optimizer.zeroGrad()
-      const { logits } = model.call(fromData(images, [n, 3, h, w])) // [N, K, H, W]
-      const result = loss(logits, fromData(masks, [n, h, w]).to({ dtype: "int64" }))
+      const { logits, aux } = model.call(fromData(images, [n, 3, h, w])) // [N, K, H, W]
+      const labels = fromData(masks, [n, h, w]).to({ dtype: "int64" })
+      let result = loss(logits, labels)
+      if (aux) result = result.add(loss(aux, labels), { alpha: auxWeight })
       const value = result.item()
       if (Number.isFinite(value)) result.backward()
       return value
@@ -222,7 +228,11 @@ export class Trainer {
     const score = scores.meanIoU ?? 0
     if (this.#state.best === null || score > this.#state.best) {
       this.#state.best = score
-      saveWeights(run.file("best.safetensors"), model, { step: String(this.#state.step), meanIoU: String(score) })
+      saveWeights(run.file("best.safetensors"), model, {
+        ...this.#parts.weightNotes,
+        step: String(this.#state.step),
+        meanIoU: String(score),
+      })
     }
     await onEvaluation?.(record)
     this.#state.evaluationSeconds += spent() // pictures and checkpoints count too

@@ -1,85 +1,315 @@
 // What every registered model must hold, whatever it is.
-import { describe, expect, test } from "vitest"
+import { createHash } from "node:crypto"
+import { readFileSync } from "node:fs"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { crossEntropy } from "../../src/losses/index.ts"
-import { createModel, modelNames } from "../../src/models/index.ts"
-import { aten, liveTensors, manualSeed, noGrad, randint, randn, type Tensor, tidy } from "../../src/torch/index.ts"
+import {
+  createModel,
+  encoderNames,
+  type ModelOptions,
+  models,
+  presets,
+  type SegmentationModel,
+} from "../../src/models/index.ts"
+import { BatchNorm2d, type Conv2d, Dropout, Dropout2d, init } from "../../src/nn/index.ts"
+import {
+  aten,
+  Generator,
+  liveTensors,
+  manualSeed,
+  noGrad,
+  randint,
+  randn,
+  type Tensor,
+  tidy,
+} from "../../src/torch/index.ts"
 
-const small = { numClasses: 3, width: 4, depth: 3 }
+// Each model, each encoder and each of the ways of taking maps from it at least once, as small as they come.
+const cases: Record<string, Partial<ModelOptions> & { model: keyof typeof models }> = {
+  unet: { model: "unet", width: 4, depth: 3 },
+  "unet, bilinear": { model: "unet", width: 3, depth: 2, upsampling: "bilinear" },
+  "unet resnet34": { model: "unet", encoder: "resnet34" },
+  "unet mobilenet_v2": { model: "unet", encoder: "mobilenet_v2_0.35", padding: "tensorflow" },
+  "unet mobilenet_v3_small": { model: "unet", encoder: "mobilenet_v3_small" },
+  "unet vgg16_bn": { model: "unet", encoder: "vgg16_bn", outputStride: 16 },
+  "unet squeezenet1_1": { model: "unet", encoder: "squeezenet1_1" },
+  linknet: { model: "linknet" },
+  "linknet mobilenet_v3_small": { model: "linknet", encoder: "mobilenet_v3_small", outputStride: 8 },
+  "linknet squeezenet1_1": { model: "linknet", encoder: "squeezenet1_1" },
+  segnet: { model: "segnet" },
+  fcn32s: { model: "fcn32s", encoder: "mobilenet_v2_0.35", width: 8 },
+  fcn16s: { model: "fcn16s", encoder: "squeezenet1_1", width: 8 },
+  fcn8s: { model: "fcn8s", width: 8 },
+  "fcn8s resnet18": { model: "fcn8s", encoder: "resnet18", outputStride: 16, width: 8 },
+  fcn: { model: "fcn", encoder: "resnet18", aux: true },
+  "fcn squeezenet1_1": { model: "fcn", encoder: "squeezenet1_1" },
+  pspnet: { model: "pspnet", encoder: "resnet18" },
+  "pspnet mobilenet_v2": { model: "pspnet", encoder: "mobilenet_v2_0.35", aux: false },
+  deeplabv3: { model: "deeplabv3", encoder: "resnet50", multiGrid: [1, 2, 4] },
+  "deeplabv3 mobilenet_v2": { model: "deeplabv3", encoder: "mobilenet_v2_0.35", aux: true },
+  deeplabv3plus: { model: "deeplabv3plus", encoder: "resnet18" },
+  lraspp: { model: "lraspp" },
+  "lraspp resnet101": { model: "lraspp", encoder: "resnet101", outputStride: 32 },
+}
 
-describe.each(modelNames)("%s", (name) => {
-  const create = (seed = 0) => {
-    manualSeed(seed)
-    return createModel(name, small)
+const create = (title: string, seed: number): SegmentationModel => {
+  const { model, ...options } = cases[title]!
+  manualSeed(seed)
+  return createModel(model, { numClasses: 3, ...options })
+}
+
+const signatures = JSON.parse(readFileSync(new URL("models.json", import.meta.url), "utf8")) as Record<string, string>
+
+function signature(model: SegmentationModel): string {
+  const lines = [...model.stateDict()].map(([key, tensor]) => `${key} ${tensor.signature}\n`)
+  const parameters = model.parameters().reduce((sum, { numel }) => sum + numel, 0)
+  const hash = createHash("sha256").update(lines.join("")).digest("hex")
+  return `${lines.length} keys, ${parameters} parameters, ${hash.slice(0, 16)}`
+}
+
+/** An image that does not depend on what was drawn before. */
+const picture = (n: number, h: number, w: number): Tensor =>
+  randn([n, 3, h, w], { generator: new Generator(n + h + w) })
+
+function lossOf(model: SegmentationModel, image: Tensor): Tensor {
+  const { logits, aux } = model.call(image)
+  const [n, , h, w] = logits.shape as [number, number, number, number]
+  const labels = randint(0, 3, [n, h, w], { generator: new Generator(5) })
+  const loss = crossEntropy(logits, labels)
+  return aux ? loss.add(crossEntropy(aux, labels)) : loss
+}
+
+/** Batch-norm with its running statistics, no dropout: what remains of training is that gradients are kept. */
+function freeze(model: SegmentationModel, frozen: boolean): void {
+  model.train()
+  for (const [, module] of model.namedModules()) {
+    if (module instanceof BatchNorm2d) module.frozen = frozen
+    if (module instanceof Dropout || module instanceof Dropout2d) module.train(!frozen)
   }
+}
 
-  test.each([
-    [1, 1],
-    [2, 3],
-    [16, 16],
-    [33, 18],
-    [97, 131],
-  ])("logits have the image's size, %i x %i, and are finite", (h, w) => {
-    using model = create().eval()
-    tidy(() => {
-      using _ = noGrad()
-      const { logits } = model.call(randn([1, 3, h, w]))
-      expect(logits.shape).toEqual([1, 3, h, w])
-      expect(logits.dtype).toBe("float32")
-      expect(aten.isfinite(logits).all().item()).toBe(1)
-    })
+/** Layers that start at zero (FCN-8s's scores) keep gradients from what is before them. */
+function fillLogitLayers(model: SegmentationModel): void {
+  const layers = new Map(model.namedModules())
+  manualSeed(11)
+  for (const name of model.logitLayers) init.torchDefault_((layers.get(name) as Conv2d).weight, null)
+}
+
+const allFinite = (tensor: Tensor): boolean => aten.isfinite(tensor).all().item() === 1
+
+test("every model, every encoder is here; presets are torchvision's, see tests/parity/torchvision.test.ts", () => {
+  const all = Object.values(cases)
+  expect(new Set(all.map(({ model }) => model))).toEqual(new Set(Object.keys(models)))
+  const used = all.map(({ model, encoder }) => encoder ?? models[model].encoder ?? "")
+  for (const name of encoderNames)
+    expect(
+      used.some((encoder) => encoder.startsWith(name)),
+      name,
+    ).toBe(true)
+  expect(Object.keys(presets)).toHaveLength(6)
+})
+
+test("every signature is of a case", () => {
+  expect(Object.keys(signatures).sort()).toEqual(Object.keys(cases).sort())
+})
+
+describe.each(Object.keys(cases))("%s", (title) => {
+  let model: SegmentationModel
+  beforeAll(() => {
+    model = create(title, 1)
+    fillLogitLayers(model)
+  })
+  afterAll(() => model.dispose())
+
+  test("state dict: names, order, shapes and dtypes are what published weights count on", () => {
+    // Changed on purpose? Then write what stands here into models.json.
+    expect(signature(model)).toBe(signatures[title])
   })
 
-  test("trains with batch 1: every parameter gets a finite gradient that is not zero", () => {
-    using model = create()
-    tidy(() => crossEntropy(model.call(randn([1, 3, 40, 24])).logits, randint(0, 3, [1, 40, 24])).backward())
-    for (const [key, parameter] of model.namedParameters()) {
-      using grad = parameter.grad as Tensor
-      expect(grad, key).not.toBeNull()
-      using size = grad.abs().sum()
-      expect(Number.isFinite(size.item()), key).toBe(true)
-      expect(size.item(), key).toBeGreaterThan(0)
+  test("logits have the image's size and are finite; so is what the auxiliary head gives", () => {
+    model.eval()
+    for (const [h, w] of [
+      [1, 1],
+      [2, 3],
+      [31, 33],
+      [64, 64],
+      [97, 131],
+    ] as const) {
+      tidy(() => {
+        using _ = noGrad()
+        const output = model.call(picture(1, h, w))
+        expect("aux" in output).toBe("aux_classifier" in model && model.aux_classifier !== null)
+        for (const logits of Object.values(output) as Tensor[]) {
+          expect(logits.signature).toBe(`float32[1, 3, ${h}, ${w}]`)
+          expect(allFinite(logits), `${h} x ${w}`).toBe(true)
+        }
+      })
     }
   })
 
+  test("trains with one image, of one pixel too: finite loss, gradients and statistics", () => {
+    freeze(model, false)
+    for (const [h, w] of [
+      [1, 1],
+      [40, 24],
+    ] as const) {
+      model.zeroGrad()
+      tidy(() => {
+        const loss = lossOf(model, picture(1, h, w))
+        expect(Number.isFinite(loss.item())).toBe(true)
+        loss.backward()
+        for (const [key, parameter] of model.namedParameters()) {
+          expect(parameter.grad, key).not.toBeNull()
+          expect(allFinite(parameter.grad as Tensor), key).toBe(true)
+        }
+        for (const [key, buffer] of model.namedBuffers()) expect(allFinite(buffer), key).toBe(true)
+      })
+    }
+    model.zeroGrad()
+  })
+
+  test("no parameter is idle: each has a gradient that is not 0", () => {
+    freeze(model, true) // the batch's statistics would hide idle biases behind rounding
+    tidy(() => lossOf(model, picture(2, 64, 72)).backward())
+    for (const [key, parameter] of model.namedParameters()) {
+      expect(
+        tidy(() => (parameter.grad as Tensor).abs().max().item()),
+        key,
+      ).toBeGreaterThan(0)
+    }
+    model.zeroGrad()
+  })
+
+  test("training with frozen statistics and no dropout computes what eval() does, and moves no statistics", () => {
+    const image = picture(2, 40, 33)
+    const logits = () => tidy(() => model.call(image).logits.data())
+    const statistics = () => Array.from(model.namedBuffers(), ([, buffer]) => buffer.data())
+    const before = statistics()
+    freeze(model, true)
+    const frozen = logits()
+    expect(statistics()).toEqual(before)
+    freeze(model, false)
+    model.eval()
+    expect(logits()).toEqual(frozen)
+    image.dispose()
+  })
+
+  test("the seed decides everything: initial values, and what dropout drops", () => {
+    using again = create(title, 1)
+    fillLogitLayers(again)
+    for (const [k, parameter] of again.parameters().entries()) {
+      expect(tidy(() => aten.equal(parameter, model.parameters()[k]!))).toBe(true)
+    }
+    again.loadStateDict(model.stateDict()) // whose statistics have moved in training
+    const logits = (model: SegmentationModel) => {
+      manualSeed(7)
+      return tidy(() =>
+        model
+          .train()
+          .call(picture(2, 20, 28))
+          .logits.data(),
+      )
+    }
+    expect(logits(again)).toEqual(logits(model))
+  })
+
   test("a state dict carries everything over", () => {
-    using a = create(1).eval()
-    using b = create(2).eval()
-    using image = randn([1, 3, 16, 16])
-    const logits = (model: typeof a) => tidy(() => model.call(image).logits.data())
-    expect(logits(b)).not.toEqual(logits(a))
-    b.loadStateDict(a.stateDict())
-    expect(logits(b)).toEqual(logits(a))
+    using other = create(title, 2).eval()
+    fillLogitLayers(other)
+    model.eval()
+    using image = picture(1, 20, 28)
+    const logits = (model: SegmentationModel) => tidy(() => model.call(image).logits.data())
+    expect(logits(other)).not.toEqual(logits(model))
+    other.loadStateDict(model.stateDict())
+    expect(logits(other)).toEqual(logits(model))
   })
 
-  test("the same seed and input give the same logits; forward makes nothing that stays", () => {
-    using model = create().eval()
-    using image = randn([2, 3, 20, 28])
-    const run = () => tidy(() => model.call(image).logits.data())
-    const first = run()
+  test("outputs are the caller's alone; nothing stays, whether it computes, trains or fails", () => {
+    using image = picture(1, 33, 20)
+    const evaluate = () => {
+      const output = model.eval().call(image)
+      const data = output.logits.data()
+      for (const tensor of Object.values(output) as Tensor[]) tensor.dispose()
+      return data
+    }
+    const train = () => tidy(() => lossOf(model.train(), image).backward())
+    const fail = () => expect(() => tidy(() => model.call(image.narrow(1, 0, 2)))).toThrow()
+    train() // makes gradients
+    const first = evaluate()
     const before = liveTensors()
-    expect(run()).toEqual(first)
+    expect(evaluate()).toEqual(first)
+    train()
+    tidy(fail)
     expect(liveTensors()).toBe(before)
-    using again = create().eval()
-    expect(tidy(() => again.call(image).logits.data())).toEqual(first)
-  })
-
-  test("an image's logits do not depend on its neighbours in the batch", () => {
-    using model = create().eval()
-    tidy(() => {
-      using _ = noGrad()
-      const images = randn([3, 3, 24, 24])
-      const together = model.call(images).logits
-      const alone = model.call(images.narrow(0, 1, 1)).logits
-      // other blocking of the same sums
-      expect(together.narrow(0, 1, 1).sub(alone).abs().max().item()).toBeLessThan(1e-5)
-    })
+    model.zeroGrad()
+    expect(image.isDisposed).toBe(false)
   })
 
   test("train() and eval() reach all modules", () => {
-    using model = create()
     for (const training of [false, true]) {
       model.train(training)
       for (const [, module] of model.namedModules()) expect(module.training).toBe(training)
     }
+  })
+
+  test("computes in float64 too, and the same; an image's logits do not depend on its neighbours in the batch", () => {
+    model.eval()
+    tidy(() => {
+      using _ = noGrad()
+      const images = picture(2, 33, 18)
+      const single = model.call(images).logits
+      model.to({ dtype: "float64" })
+      const doubles = images.to({ dtype: "float64" })
+      const double = model.call(doubles).logits
+      expect(double.dtype).toBe("float64")
+      const scale = double.abs().max().item()
+      expect(double.sub(single).abs().max().item()).toBeLessThan(1e-4 * scale)
+      // In float64, because rounding can move SegNet's maxima.
+      const alone = model.call(doubles.narrow(0, 1, 1)).logits
+      expect(double.narrow(0, 1, 1).sub(alone).abs().max().item()).toBeLessThan(1e-12 * scale)
+    })
+    model.to({ dtype: "float32" })
+  })
+
+  test("says its strides, its encoder and the layers that know the classes", () => {
+    using more = createModel(cases[title]!.model, { ...cases[title], numClasses: 5 })
+    const own = model.stateDict()
+    const differing = [...more.stateDict()]
+      .filter(([key, tensor]) => String(tensor.shape) !== String(own.get(key)!.shape))
+      .map(([key]) => key.slice(0, key.lastIndexOf(".")))
+    expect(new Set(differing)).toEqual(new Set(model.logitLayers))
+    const encoder = cases[title]!.encoder ?? models[cases[title]!.model].encoder
+    expect(model.backbone !== undefined).toBe(encoder !== null)
+    expect(model.stride).toBe(model.backbone?.strides.at(-1) ?? 2 ** cases[title]!.depth!)
+  })
+})
+
+describe("options", () => {
+  test.each([
+    [
+      "unet",
+      { padding: "tensorflow" },
+      "The model unet has no padding. Its options: encoder, width, depth, upsampling.",
+    ],
+    [
+      "unet",
+      { encoder: "resnet18", width: 8 },
+      "The model unet with the encoder resnet18 has no width. Its options: encoder, outputStride, multiGrid, padding.",
+    ],
+    ["linknet", { depth: 3 }, "The model linknet has no depth."],
+    ["segnet", { encoder: "resnet18" }, "its encoder can only be vgg16_bn"],
+    ["segnet", { outputStride: 8 }, "outputStride can only be 32, got 8."],
+    ["fcn", { encoder: "squeezenet1_1", outputStride: 8 }, "outputStride is 8; squeezenet1_1 can have 16."],
+    ["fcn", { encoder: "resnet18", padding: "tensorflow" }, "The encoder resnet18 has no padding"],
+    ["fcn8", {}, 'Unknown model "fcn8". Did you mean "fcn8s"?'],
+    ["fcn8s", { encoder: "vgg16" }, 'Unknown encoder "vgg16".'],
+    ["constructor", {}, 'Unknown model "constructor".'],
+  ] as const)("%s %o", (name, options, message) => {
+    expect(() => createModel(name, { numClasses: 2, ...(options as Partial<ModelOptions>) })).toThrow(message)
+  })
+
+  test("a model's output stride gives way to what the encoder can have", () => {
+    using model = createModel("fcn", { encoder: "squeezenet1_1", numClasses: 2 }) // FCN's is 8
+    expect(model.stride).toBe(16)
   })
 })
