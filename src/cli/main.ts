@@ -19,6 +19,7 @@ const commands: Record<string, { summary: string; load: () => Promise<CommandFil
   eval: { summary: "score a trained model on a split", load: () => import("./eval.ts") },
   predict: { summary: "segment images with a trained model", load: () => import("./predict.ts") },
   shapes: { summary: "write a generated data set in VOC layout", load: () => import("./shapes.ts") },
+  models: { summary: "list the models, or one layer by layer", load: () => import("./models.ts") },
   weights: { summary: "list and download published weights", load: () => import("./weights.ts") },
   doctor: { summary: "show what this machine has and what is missing", load: () => import("./doctor.ts") },
 }

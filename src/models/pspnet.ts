@@ -26,7 +26,7 @@ export interface PSPNetOptions extends AuxiliaryOptions {
 }
 
 export class PSPNet extends HeadModel {
-  /** Unlike the other models it has its auxiliary head unless told otherwise: the paper found that deep ResNets need it. */
+  /** Unlike the others it has its auxiliary head unless told otherwise: it is part of the paper's training. */
   constructor(encoder: Encoder, { aux = true, ...options }: PSPNetOptions) {
     const channels = encoder.channels.at(-1)!
     const hidden = Math.floor(channels / 4) // 512 of a ResNet-50's 2048

@@ -226,6 +226,16 @@ test.each(Object.entries(whole))("the whole image: %s", (_, { net, field }) => {
   expect(tidy(() => receptiveField(recordOf(net, [16, 16])))).toEqual({ size: field, wholeImage: true })
 })
 
+test("maxima put back where they stood: all of a pooling's window decides where, which no gradient shows", () => {
+  const net: Net = (x) => {
+    const [maxima, positions] = aten.max_pool2d_with_indices(conv(x, 3, { padding: 1 }), 2)
+    return conv(aten.max_unpool2d(maxima, positions, [15, 14]), 3, { padding: 1 })
+  }
+  const recording = tidy(() => recordOf(net, [15, 14]))
+  expect(receptiveField(recording)).toEqual({ size: [6, 6], wholeImage: false }) // two windows of 2, and one on either side
+  expect(receptiveWindow(recording, [6, 7])).toEqual({ rows: [3, 8], columns: [5, 10] })
+})
+
 test("what the input does not reach has no receptive field", () => {
   expect(tidy(() => receptiveField(recordOf((x) => aten.zeros_like(x), [4, 4])))).toEqual({
     size: null,

@@ -435,6 +435,19 @@ const moves: Readonly<Record<string, MoveRule>> = {
     )
     return requests.includes(null) ? null : (requests as Request[][]).flat()
   },
+  // The pooling had windows side by side, as SegNet's: overlapping ones would reach a pixel further.
+  max_unpool2d: (args, out, local) => {
+    if (!isSamePair(local.axes, lastTwo(out))) return null
+    return [args.self, args.indices].map((value): Request => {
+      const ref = value as TensorRef
+      const spans = local.spans.map(([a, b], axis): Span => {
+        const size = ref.shape.at(axis - 2) as number
+        const kernel = Math.round((out.shape.at(axis - 2) as number) / size)
+        return [Math.min(Math.floor(a / kernel), size - 1), Math.min(Math.floor(b / kernel), size - 1)]
+      })
+      return [ref, { local: { axes: lastTwo(ref), spans: spans as [Span, Span] }, whole: false }]
+    })
+  },
   linear: (args, out, local) => (local.axes.includes(out.shape.length - 1) ? null : moved(self(args), local, (k) => k)),
   layer_norm: (args, out, local) => {
     const normalised = out.shape.length - (args.normalized_shape as readonly number[]).length

@@ -128,7 +128,7 @@ test("parameters that two modules share count once", () => {
   expect(parameters).toBe(15)
 })
 
-test("a module that is made in forward has no path", () => {
+test("a module that is made in forward has its caller's path", () => {
   class Inner extends Module {
     protected override forward(x: Tensor): Tensor {
       return x.neg()
@@ -141,7 +141,7 @@ test("a module that is made in forward has no path", () => {
   }
   expect(summary(new Outer(), [1, 1, 2, 2]).rows.map(({ path, type }) => [path, type])).toEqual([
     ["", "Outer"],
-    ["?", "Inner"],
+    ["", "Inner"],
   ])
 })
 

@@ -18,7 +18,7 @@ import { type ReceptiveField, receptiveField } from "./receptive-field.ts"
 
 /** One call of a module, or one that was not called. Numbers are its own, without those of modules inside it. */
 export interface SummaryRow {
-  /** "encoder.layer1.0", as in the state dict; "" for the model itself. */
+  /** "encoder.layer1.0", as in the state dict; "" for the model itself. One that has no name has its caller's. */
   readonly path: string
   /** Name of the class. */
   readonly type: string
@@ -103,40 +103,41 @@ function rowsOf(model: AnyModule, recording: Recording): SummaryRow[] {
     }
   }
 
-  const modules = [...model.namedModules()]
-  const called = new Map<number, readonly [string, AnyModule]>()
-  for (const entry of modules) {
+  const called = new Map<number, readonly [path: string, module: AnyModule]>()
+  for (const entry of model.namedModules()) {
     for (const call of recording.callsOf(entry[1])) if (!called.has(call)) called.set(call, entry)
   }
-  const depths: number[] = []
-  for (const { parent } of calls) depths.push(parent < 0 ? 0 : (depths[parent] as number) + 1)
-
   const counted = new Set<Parameter>()
-  const rows = calls.map(({ type, outputs }, call): SummaryRow => {
-    const [path, module] = called.get(call) ?? ["?", null] // made in forward: it has no name
-    return {
+  const rows: SummaryRow[] = []
+  for (const [k, { type, parent, outputs }] of calls.entries()) {
+    const above = rows[parent]
+    const [path, module] = called.get(k) ?? [above?.path ?? "", null]
+    rows.push({
       path,
       type,
-      depth: depths[call] as number,
+      depth: above ? above.depth + 1 : 0,
       outputs: outputs.map(({ shape }) => shape),
       ...countOwn(module ? [module] : [], counted),
-      ...(work[call] as (typeof work)[number]),
-    }
-  })
-
-  // What was not called but has parameters, in as few rows as can be.
-  const isUsed = (module: AnyModule) =>
-    Array.from(module.namedModules()).some(([, m]) => recording.callsOf(m).length > 0)
-  let skipped = "\0"
-  for (const [path, module] of modules) {
-    if (recording.callsOf(module).length > 0 || path.startsWith(skipped)) continue
-    const inside = isUsed(module) ? [module] : Array.from(module.namedModules(), ([, m]) => m)
-    if (inside.length > 1 || !isUsed(module)) skipped = `${path}.`
-    const own = countOwn(inside, counted)
-    if (own.parameters === 0) continue
-    const type = module.constructor.name
-    rows.push({ path, type, depth: 1, outputs: null, ...own, multiplyAdds: 0, activationBytes: 0 })
+      ...(work[k] as (typeof work)[number]),
+    })
   }
+
+  // What was not called, as few rows as can be: a module whose children were not called either stands for them.
+  const isCalled = (module: AnyModule) => recording.callsOf(module).length > 0
+  const visit = (path: string, module: AnyModule): void => {
+    const all = Array.from(module.namedModules(path))
+    const unused = all.some(([, child]) => isCalled(child)) ? [module] : all.map(([, child]) => child)
+    const own = isCalled(module) ? null : countOwn(unused, counted)
+    if (own && own.parameters > 0) {
+      rows.push({
+        ...{ path, type: module.constructor.name, depth: 1, outputs: null },
+        ...{ ...own, multiplyAdds: 0, activationBytes: 0 },
+      })
+    }
+    if (unused.length < all.length)
+      for (const [name, child] of module.children()) visit(path ? `${path}.${name}` : name, child)
+  }
+  visit("", model)
   return rows
 }
 
@@ -215,6 +216,7 @@ const parentOf = (rows: readonly SummaryRow[], k: number): SummaryRow | undefine
   rows.slice(0, k).findLast(({ depth }) => depth < (rows[k] as SummaryRow).depth)
 
 const nameIn = ({ path, type }: SummaryRow, parent: SummaryRow | undefined): string => {
+  if (path === parent?.path) return type
   const prefix = parent?.path ? `${parent.path}.` : ""
   const name = path.startsWith(prefix) ? path.slice(prefix.length) : path
   return name ? `${name} ${type}` : type

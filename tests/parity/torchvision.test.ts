@@ -2,15 +2,20 @@
 // outputs in evaluation and training, gradients and running statistics.
 import { createHash } from "node:crypto"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { createClassifier, createModel, type SegmentationOutput } from "../../src/models/index.ts"
+import {
+  createClassifier,
+  createModel,
+  encoderNames,
+  presets,
+  type SegmentationOutput,
+} from "../../src/models/index.ts"
 import { type AnyModule, Conv2d, Dropout, init } from "../../src/nn/index.ts"
 import { arange, aten, manualSeed, noGrad, ones, randn, type Tensor, tensor, tidy } from "../../src/torch/index.ts"
 import { expectClose, Golden, goldenJson } from "./golden.ts"
 
-// Float32 rounding of up to 104 convolutions one after another, relative to the largest entry. MEASURED
-const TOLERANCE = 1e-4
-// Golden values are float32, whatever they were computed in.
-const DOUBLE_TOLERANCE = 1e-6
+// Float32 rounding of up to 104 convolutions one after another, relative to the largest entry. Measured: 1.5e-6. Training
+// steps are computed in float64, see torchvision.py, and compared with float32: 6e-8.
+const TOLERANCE = 1e-5
 
 interface Keys {
   count: number
@@ -92,26 +97,27 @@ describe.each(Object.entries(models))("%s", (name, spec) => {
     })
   })
 
-  test("a training step in float64: outputs, gradients, running statistics", () => {
-    model.train().to({ dtype: "float64" })
+  test("a training step: outputs, gradients, running statistics", () => {
+    const [dtype, tolerance] = name === "vgg16_bn" ? (["float32", TOLERANCE] as const) : (["float64", 1e-6] as const)
+    model.train().to({ dtype })
     for (const [, module] of model.namedModules()) if (module instanceof Dropout) module.train(false)
     const [n, h, w] = trainShape(name, spec)
     tidy(() => {
-      const result = outputs(model.call(image(n, h, w).to({ dtype: "float64" })))
+      const result = outputs(model.call(image(n, h, w).to({ dtype })))
       const terms = Object.values(result).map((value) => value.mul(cotangent(value)).mean())
       terms.reduce((sum, term) => sum.add(term)).backward()
       for (const [key, value] of Object.entries(result)) {
-        expectClose(value, golden.get(`${name}/train/${key}`), DOUBLE_TOLERANCE, key)
+        expectClose(value, golden.get(`${name}/train/${key}`), tolerance, key)
       }
       const parameters = new Map(model.namedParameters())
       const gradients = golden.under(`${name}/grad `)
       expect(gradients.size).toBeGreaterThan(4)
       for (const [key, gradient] of gradients) {
-        expectClose(parameters.get(key)!.grad, gradient, DOUBLE_TOLERANCE, `gradient of ${key}`)
+        expectClose(parameters.get(key)!.grad, gradient, tolerance, `gradient of ${key}`)
       }
       const buffers = new Map(model.namedBuffers())
       for (const [key, buffer] of golden.under(`${name}/buffer `)) {
-        expectClose(buffers.get(key)!, buffer, DOUBLE_TOLERANCE, key)
+        expectClose(buffers.get(key)!, buffer, tolerance, key)
       }
     })
   })
@@ -124,6 +130,10 @@ function trainShape(name: string, { kind }: Spec): [number, number, number] {
 
 const cotangent = ({ shape, numel }: Tensor): Tensor =>
   aten.cos(arange(numel, { dtype: "float64" }).mul(0.7)).view(shape)
+
+test("every preset and every encoder is compared", () => {
+  expect(Object.keys(models)).toEqual(expect.arrayContaining([...Object.keys(presets), ...encoderNames]))
+})
 
 const withAux = Object.entries(models).filter(([, { auxKeys }]) => auxKeys)
 test.each(withAux)("%s without its auxiliary head: no keys, no output, the same logits", (name, spec) => {
