@@ -161,6 +161,11 @@ const nets: Record<
     size: [12, 12],
     field: [4, 4], // whole blocks of 2: pixel 1 of a block and 0 of the next see two blocks
   },
+  "overwritten in place": {
+    net: (x) => conv(x, 5, { padding: 2 }).copy_(conv(x, 3, { padding: 1 })),
+    size: [12, 12],
+    field: [3, 3],
+  },
   "in place": {
     net: (x) => {
       const y = conv(x, 3, { padding: 1 })

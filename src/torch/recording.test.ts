@@ -200,13 +200,13 @@ test("nothing is kept alive: all that fn made is freed, and disposed tensors ins
       made.push(a)
       const b = a.sub(1)
       a.dispose()
-      return [b, x.reshape([4])]
+      return [b, { view: x.reshape([4]), set: new Set([b]), map: new Map([["k", x]]) }]
     },
     { inputs: [x] },
   )
   expect(live()).toBe(1)
   expect(made[0]?.isDisposed).toBe(true)
-  expect(recording.outputs.map(({ name }) => name)).toEqual(["0", "1"])
+  expect(recording.outputs.map(({ name }) => name)).toEqual(["0", "1.view", "1.set.0", "1.map.k"])
   expect(JSON.stringify(recording.operators)).toContain("aten::sub.Scalar") // plain data
   expect(recording.idOf(x)).toBe(0)
   using y = zeros([1])

@@ -233,7 +233,7 @@ class Recorder implements Recording {
     if (result instanceof Tensor) return result.isDisposed ? [] : [{ name, ...this.#ref(result, found) }]
     if (typeof result !== "object" || result === null || ArrayBuffer.isView(result) || seen.has(result)) return []
     seen.add(result)
-    const entries = result instanceof Map ? result : Object.entries(result)
+    const entries = result instanceof Map ? result : Object.entries(result instanceof Set ? [...result] : result)
     return [...entries].flatMap(([key, child]) => this.#named(child, name ? `${name}.${key}` : String(key), seen))
   }
 }
