@@ -32,8 +32,8 @@ export class Adam extends Optimizer {
     this.weightDecay = requireNumber("weightDecay", weightDecay, 0)
   }
 
-  protected override update(name: string, parameter: Parameter, gradient: Tensor): void {
-    const g = this.decay(parameter, gradient)
+  protected override update(name: string, parameter: Parameter, gradient: Tensor, lr: number): void {
+    const g = this.decay(parameter, gradient, lr)
     const [beta1, beta2] = this.betas
     const fresh = () => aten.zeros_like(parameter)
     const step = this.getState("step", name) ?? this.setState("step", name, zeros([], { dtype: "int64" }))
@@ -46,11 +46,11 @@ export class Adam extends Optimizer {
       .sqrt()
       .div_(Math.sqrt(1 - beta2 ** t))
       .add_(this.eps)
-    aten.addcdiv_(parameter, mean, denominator, { value: -this.lr / (1 - beta1 ** t) })
+    aten.addcdiv_(parameter, mean, denominator, { value: -lr / (1 - beta1 ** t) })
   }
 
   /** Applies weight decay and returns the gradient to use. */
-  protected decay(parameter: Parameter, gradient: Tensor): Tensor {
+  protected decay(parameter: Parameter, gradient: Tensor, _lr: number): Tensor {
     return this.weightDecay === 0 ? gradient : gradient.add(parameter, { alpha: this.weightDecay })
   }
 }
@@ -61,8 +61,8 @@ export class AdamW extends Adam {
     super(parameters, lr, { weightDecay, ...options })
   }
 
-  protected override decay(parameter: Parameter, gradient: Tensor): Tensor {
-    parameter.mul_(1 - this.lr * this.weightDecay)
+  protected override decay(parameter: Parameter, gradient: Tensor, lr: number): Tensor {
+    parameter.mul_(1 - lr * this.weightDecay)
     return gradient
   }
 }

@@ -30,6 +30,21 @@ test("a step worked by hand: momentum 0.5, weight decay 0.1, rate 0.25", () => {
   expect(p.item()).toBe(3)
 })
 
+test("rateOf scales the rate of single parameters, and weight decay's with it", () => {
+  for (const name of optimizerNames) {
+    const [all, alone] = [parameters(), parameters()]
+    using both = createOptimizer(name, all, 0.25, { weightDecay: 0.5 })
+    both.rateOf = (key) => (key === "w" ? 0.5 : 1)
+    using half = createOptimizer(name, alone, 0.125, { weightDecay: 0.5 })
+    for (let i = 0; i < 3; i++) {
+      stepOf(both, all)
+      stepOf(half, alone)
+    }
+    expect(all.get("w")!.data()).toEqual(alone.get("w")!.data())
+    expect(all.get("b")!.data()).not.toEqual(alone.get("b")!.data())
+  }
+})
+
 test.each(optimizerNames)("%s: the sum of squares falls, and memory stays flat", (name) => {
   const all = parameters()
   using optimizer = createOptimizer(name, all, 0.1)

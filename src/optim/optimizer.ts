@@ -10,6 +10,9 @@ export abstract class Optimizer implements Disposable {
   /** Learning rate of the next step. */
   lr: number
 
+  /** Factor of `lr` for a parameter, such as 0.2 for those of a pretrained encoder. */
+  rateOf: (name: string) => number = () => 1
+
   /** The kinds of state that a parameter has after its first step, by PyTorch's names ("momentum_buffer"). */
   protected abstract readonly slots: readonly string[]
 
@@ -23,7 +26,7 @@ export abstract class Optimizer implements Disposable {
   }
 
   /** Changes one parameter in place. Runs without history, inside a tidy(). */
-  protected abstract update(name: string, parameter: Parameter, gradient: Tensor): void
+  protected abstract update(name: string, parameter: Parameter, gradient: Tensor, lr: number): void
 
   /** One step. A parameter without gradient stays as it is, and so does its state. */
   step(): void {
@@ -32,7 +35,7 @@ export abstract class Optimizer implements Disposable {
       // One parameter at a time: on the CPU libtorch's _foreach operators do the same, slower (measured).
       for (const [name, parameter] of this.#parameters) {
         const gradient = parameter.grad
-        if (gradient) this.update(name, parameter, gradient)
+        if (gradient) this.update(name, parameter, gradient, this.lr * this.rateOf(name))
       }
     })
   }

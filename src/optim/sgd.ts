@@ -42,7 +42,7 @@ export class SGD extends Optimizer {
     }
   }
 
-  protected override update(name: string, parameter: Parameter, gradient: Tensor): void {
+  protected override update(name: string, parameter: Parameter, gradient: Tensor, lr: number): void {
     const { momentum, dampening, nesterov, weightDecay } = this
     const g = weightDecay === 0 ? gradient : gradient.add(parameter, { alpha: weightDecay })
     let direction = g
@@ -53,6 +53,6 @@ export class SGD extends Optimizer {
         : this.setState("momentum_buffer", name, g.clone())
       direction = nesterov ? g.add(buffer, { alpha: momentum }) : buffer
     }
-    parameter.add_(direction, { alpha: -this.lr })
+    parameter.add_(direction, { alpha: -lr })
   }
 }

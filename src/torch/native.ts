@@ -109,10 +109,13 @@ export interface Native {
 /** Where set-up builds the addon: from src/torch and from dist/torch alike. */
 export const addonPath = fileURLToPath(new URL("../../build/native/pixelwise.node", import.meta.url))
 
-// OpenMP's threads sleep at once when they wait, instead of spinning. Spinning threads keep others (image loaders, a
-// browser) off the cores while one of them waits for a core itself: with one other busy process a training step of a
-// small UNet took 3,800 ms spinning and 360 ms sleeping, on two cores. Read by libgomp when it is loaded, so set before.
+// How long OpenMP's threads spin between two operators before they sleep (GOMP_SPINCOUNT, in turns of libgomp's loop). Spinning
+// threads keep others (image loaders, a browser) off the cores; sleeping ones must be woken for every operator. A training step
+// of LR-ASPP at 8x192x192, two cores, in ms, the machine quiet / with one other busy process:
+//   0: 465 / 380   1000: 320 / 400   5000: 210 / 530   20000: 200 / 1120   libgomp's own 300000: 240 / up to ten times as much
+// Read by libgomp when it is loaded, so set before.
 process.env.OMP_WAIT_POLICY ??= "passive"
+process.env.GOMP_SPINCOUNT ??= "5000"
 
 function load(): Native {
   let addon: Native

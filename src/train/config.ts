@@ -64,6 +64,10 @@ const schema = z.strictObject({
     .default(null)
     .describe("weights of the whole model: a run, a file or a name; other classes get a new last layer"),
   initializeLastLayer: z.boolean().default(true).describe("whether the last layer, too, comes from --init-from"),
+  freeze: z
+    .literal([0, 2, 4, 8, 16])
+    .default(0)
+    .describe("layers up to the encoder's map of this stride keep their weights: 2, 4, 8, 16; 0: all learn"),
   batchNorm: z
     .enum(["auto", "train", "frozen", "unfold"])
     .default("auto")
@@ -83,6 +87,12 @@ const schema = z.strictObject({
   loss: z.enum(lossNames).default("cross-entropy").describe("loss"),
   optimizer: z.enum(optimizerNames).default("adamw").describe("optimizer"),
   learningRate: z.number().positive().default(1e-3).describe("base learning rate"),
+  encoderRate: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("factor of the encoder's learning rate; when left out 1, or with pretrained weights 0.2"),
   momentum: fraction.default(0.9).describe("momentum of sgd"),
   weightDecay: z.number().min(0).default(1e-4).describe("weight decay"),
   schedule: z.enum(scheduleNames).default("poly").describe("how the learning rate falls over the run"),

@@ -15,7 +15,14 @@ import { createOptimizer, schedules, warmup } from "../optim/index.ts"
 import { manualSeed, setThreads } from "../torch/index.ts"
 import type { WeightPreprocessing } from "../weights/index.ts"
 import { classSelection, modelOptions, parseConfig, type TrainConfig } from "./config.ts"
-import { findInitialWeights, freezeBatchNorm, initializeEncoder, initializeModel, unfoldEncoder } from "./initialize.ts"
+import {
+  findInitialWeights,
+  freezeBatchNorm,
+  freezeLayers,
+  initializeEncoder,
+  initializeModel,
+  unfoldEncoder,
+} from "./initialize.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
 import { type Length, Trainer, type TrainerEvents } from "./trainer.ts"
 
@@ -138,6 +145,7 @@ async function execute(
   const isFolded = initial !== null && model.backbone !== undefined && foldedBatchNorms(model.backbone).length > 0
   if (config.batchNorm === "auto") config = { ...config, batchNorm: isFolded ? "unfold" : "train" }
   if (config.batchNorm === "frozen") freezeBatchNorm(model)
+  if (config.freeze > 0) freezeLayers(model, config.freeze)
   model.to({ memoryFormat: preferredMemoryFormat(model) })
 
   const total = trainSet.ids.length + valSet.ids.length
@@ -145,6 +153,8 @@ async function execute(
   await censusLabels(valSet, { onProgress: (done) => onCensus?.(trainSet.ids.length + done, total) })
 
   using optimizer = createOptimizer(config.optimizer, model.namedParameters(), config.learningRate, config)
+  const { encoderRate } = config
+  optimizer.rateOf = (name) => (name.startsWith("backbone.") ? (encoderRate ?? 1) : 1)
 
   const workers = config.workers ?? defaultWorkers()
   const { batchSize, seed, crop: cropSize, scale, scaleStep, flip, verticalFlip } = config

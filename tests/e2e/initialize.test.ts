@@ -96,6 +96,23 @@ test("folded batch-norm is noticed and unfolded; frozen, it stays as it is", asy
   expect(notices.at(-1)).toMatch(/will destroy what they know/)
 }, 60_000)
 
+test("--freeze keeps the first layers as they were, statistics included; --encoder-rate slows the others of the encoder", async () => {
+  const options = { weights, freeze: 4, encoderRate: nothing, learningRate: 0.1 }
+  const { run } = await startRun(config(options), join(folder, "freeze"))
+  const [before, after] = [loadSafetensors(weights).tensors, last(run)]
+  const same = (name: string) =>
+    expect(values(after.get(`model.backbone.${name}`)), name).toEqual(values(before.get(`features.${name}`)))
+  same("0.0.weight")
+  same("3.conv.3.running_mean") // the last of stride 4
+  same("4.conv.0.0.weight") // learns, but slowly
+  expect(values(after.get("model.backbone.4.conv.0.1.running_mean"))).not.toEqual(
+    values(before.get("features.4.conv.0.1.running_mean")),
+  )
+  const names = [...after.keys()].filter((name) => name.startsWith("optimizer.exp_avg."))
+  expect(names.some((name) => name.includes("backbone.3."))).toBe(false)
+  expect(names.some((name) => name.includes("backbone.4."))).toBe(true)
+}, 60_000)
+
 test("--init-from a run: all its weights, and its preprocessing", async () => {
   const { run } = await startRun(config({ weights }), join(folder, "first"))
   const options = { initFrom: run.path, learningRate: nothing, weights: null }

@@ -67,7 +67,10 @@ async function score({ name, file, numClasses, padding, normalization }: Case) {
       const p = aten.softmax_int(classifier.call(crop(normalization)), 1) // [1, 1000]
       const best = aten.argmax(p, { dim: 1 }).item() - shift
       if (best >= range[0] && best <= range[1]) right++
-      probability += p.narrow(1, range[0] + shift, range[1] - range[0] + 1).sum().item()
+      probability += p
+        .narrow(1, range[0] + shift, range[1] - range[0] + 1)
+        .sum()
+        .item()
     })
   }
   return { photos: all.length, accuracy: right / all.length, probability: probability / all.length }
@@ -80,23 +83,31 @@ const mobilenet = {
   normalization: symmetric,
 } as const
 
-test.skipIf(missing !== "")(`MobileNetV2 knows cats and dogs, best with the padding it was trained with${missing}`, async () => {
-  const tensorflow = await score({ ...mobilenet, padding: "tensorflow" })
-  const other = await score({ ...mobilenet, padding: "symmetric" })
-  const wrong = await score({ ...mobilenet, padding: "tensorflow", normalization: imagenet })
-  console.log({ tensorflow, symmetric: other, wrongNormalization: wrong })
-  expect(tensorflow.photos).toBeGreaterThan(30)
-  expect(tensorflow.accuracy).toBeGreaterThan(0.75)
-  expect(tensorflow.probability).toBeGreaterThan(other.probability)
-}, 120_000)
+test.skipIf(missing !== "")(
+  `MobileNetV2 knows cats and dogs, best with the padding it was trained with${missing}`,
+  async () => {
+    const tensorflow = await score({ ...mobilenet, padding: "tensorflow" })
+    const other = await score({ ...mobilenet, padding: "symmetric" })
+    const wrong = await score({ ...mobilenet, padding: "tensorflow", normalization: imagenet })
+    console.log({ tensorflow, symmetric: other, wrongNormalization: wrong })
+    expect(tensorflow.photos).toBeGreaterThan(30)
+    expect(tensorflow.accuracy).toBeGreaterThan(0.75)
+    expect(tensorflow.probability).toBeGreaterThan(other.probability)
+  },
+  120_000,
+)
 
-test.skipIf(missing !== "")(`SqueezeNet knows cats and dogs${missing}`, async () => {
-  const result = await score({
-    name: "squeezenet1_1",
-    file: "squeezenet1_1.safetensors",
-    numClasses: 1000,
-    normalization: imagenet,
-  })
-  console.log(result)
-  expect(result.accuracy).toBeGreaterThan(0.6)
-}, 60_000)
+test.skipIf(missing !== "")(
+  `SqueezeNet knows cats and dogs${missing}`,
+  async () => {
+    const result = await score({
+      name: "squeezenet1_1",
+      file: "squeezenet1_1.safetensors",
+      numClasses: 1000,
+      normalization: imagenet,
+    })
+    console.log(result)
+    expect(result.accuracy).toBeGreaterThan(0.6)
+  },
+  60_000,
+)

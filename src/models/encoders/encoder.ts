@@ -10,6 +10,8 @@ export interface Encoder extends Module<[Tensor], Tensor[]> {
   readonly channels: readonly number[]
   /** Pixels of the image per pixel of the map. Most have 2, 4, 8, 16, 32; with output stride 16 the last are 16, 16. */
   readonly strides: readonly number[]
+  /** The layers that a map depends on, by its position. */
+  layersOf(map: number): readonly Module[]
 }
 
 export type OutputStride = 8 | 16 | 32
@@ -54,6 +56,10 @@ export class ChainEncoder extends Module<[Tensor], Tensor[]> implements Encoder 
 
   override *children(): Iterable<[string, Module]> {
     for (const [k, layer] of this.layers.entries()) yield [String(k), layer]
+  }
+
+  layersOf(map: number): readonly Module[] {
+    return this.layers.slice(0, this.taps[map]!.layer + 1)
   }
 
   protected override forward(image: Tensor): Tensor[] {

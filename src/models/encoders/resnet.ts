@@ -77,6 +77,11 @@ export class ResNet extends Module<[Tensor], Tensor[]> implements Encoder {
     }
   }
 
+  layersOf(map: number): readonly Module[] {
+    const { conv1, bn1, layer1, layer2, layer3, layer4 } = this
+    return [conv1, bn1, layer1, layer2, layer3, layer4].slice(0, map + 2)
+  }
+
   protected override forward(image: Tensor): Tensor[] {
     const f0 = aten.relu(this.bn1.call(this.conv1.call(image))) // [N, 64, H/2, W/2]
     const f1 = this.layer1.call(aten.max_pool2d(f0, 3, { stride: 2, padding: 1 })) // [N, 64 e, H/4, W/4], e = 1 or 4
