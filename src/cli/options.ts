@@ -49,7 +49,7 @@ function parseFlag(key: string, text: string): unknown {
   const { type, element } = unwrap(key)
   if (type === "number") return toNumber(text)
   if (type === "boolean") return { true: true, false: false }[text] ?? text
-  if (type === "literal") return toNumber(text) // the only ones are output strides
+  if (type === "literal") return toNumber(text) // all of them numbers
   if (type === "array")
     return text.split(",").map((part) => (element?.def.type === "number" ? toNumber(part) : part.trim()))
   if (type === "tuple") return text.includes(",") ? text.split(",").map(toNumber) : toNumber(text)

@@ -1,6 +1,7 @@
 // What a training run shows: progress while it trains, pictures and a line after each evaluation, a table at its end.
 // Shared by train and quickstart.
 import type { Scores } from "../infer/evaluate.ts"
+import { encoderNameOf } from "../models/index.ts"
 import { writeCurves, writeSamples } from "../report/run-pictures.ts"
 import type { RunEvents, RunResult, RunStart } from "../train/run.ts"
 import type { StepRecord } from "../train/run-folder.ts"
@@ -81,7 +82,8 @@ export function report({ run, completed, scores }: RunResult, output: Output): v
   output.result(result, [scores ? `\n${scoresTable(scores)}\n` : "", stopped + pictures].join("\n").trimEnd())
 }
 
-function describeStart({ run, trainSet, valSet, census, parameters, length, step }: RunStart): string {
+function describeStart({ run, trainSet, valSet, census, parameters, trainable, length, step }: RunStart): string {
+  const encoder = encoderNameOf(run.config.model, run.config.encoder)
   const total = census.pixels.reduce((sum, count) => sum + count, 0)
   const { classes } = trainSet.labelMap
   const frequent = classes
@@ -93,7 +95,7 @@ function describeStart({ run, trainSet, valSet, census, parameters, length, step
     `${trainSet.ids.length} training and ${valSet.ids.length} validation images, ${classes.length} classes; ` +
       `most frequent ${most?.name} (${percent(most?.share ?? null)} % of pixels), rarest ${least?.name} (${percent(least?.share ?? null)} %)`,
     ...(absent.length > 0 ? [`Never in the training masks, so never learned: ${absent.join(", ")}`] : []),
-    `${run.config.model}${run.config.encoder ? ` on ${run.config.encoder}` : ""} with ${(parameters / 1e6).toFixed(2)} M parameters, ${"steps" in length ? `${length.steps} steps` : `${clock(length.seconds)} of time`}, into ${run.path}`,
+    `${run.config.model}${encoder === null ? "" : ` on ${encoder}`} with ${(parameters / 1e6).toFixed(2)} M parameters${trainable < parameters ? ` (${((parameters - trainable) / 1e6).toFixed(2)} M frozen)` : ""}, ${"steps" in length ? `${length.steps} steps` : `${clock(length.seconds)} of time`}, into ${run.path}`,
     ...(step > 0 ? [`Going on after step ${step}`] : []),
   ]
   return lines.join("\n")

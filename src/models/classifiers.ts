@@ -19,20 +19,18 @@ import { createEncoder, type Encoder, type EncoderName, findEncoder, type Paddin
 export class Classifier extends Module {
   readonly encoder: Encoder
   readonly head: Head
-  /** The encoder's name in state dicts is `features`, and the head's `classifier`; of a ResNet none and `fc`. */
-  readonly #isResNet: boolean
 
-  constructor(encoder: Encoder, head: Head, { isResNet = false } = {}) {
+  constructor(encoder: Encoder, head: Head) {
     super()
     this.encoder = encoder
     this.head = head
-    this.#isResNet = isResNet
   }
 
   override *children(): Iterable<[string, AnyModule]> {
-    if (this.#isResNet) yield* this.encoder.children()
-    else yield ["features", this.encoder]
-    yield [this.#isResNet ? "fc" : "classifier", this.head.layers]
+    const { names, layers } = this.head
+    if (names.encoder) yield [names.encoder, this.encoder]
+    else yield* this.encoder.children()
+    yield [names.head, layers]
   }
 
   protected override forward(images: Tensor): Tensor {
@@ -47,15 +45,24 @@ interface Head {
   readonly layers: Sequential | Linear
   /** Height and width to which the last map is averaged, before it becomes a vector; null: the head does that. */
   readonly poolTo: number | null
+  /** In state dicts; "": the encoder's layers stand beside the head. */
+  readonly names: { readonly encoder: "" | "features"; readonly head: "fc" | "classifier" }
 }
 
 type MakeHead = (channels: number, numClasses: number) => Head
 
-const resnet: MakeHead = (channels, numClasses) => ({ layers: new Linear(channels, numClasses), poolTo: 1 })
+const names = { encoder: "features", head: "classifier" } as const
+
+const resnet: MakeHead = (channels, numClasses) => ({
+  layers: new Linear(channels, numClasses),
+  poolTo: 1,
+  names: { encoder: "", head: "fc" },
+})
 
 const mobilenetV2: MakeHead = (channels, numClasses) => ({
   layers: new Sequential(new Dropout(0.2), plainLinear(channels, numClasses)),
   poolTo: 1,
+  names,
 })
 
 const mobilenetV3 =
@@ -68,6 +75,7 @@ const mobilenetV3 =
       plainLinear(hidden, numClasses),
     ),
     poolTo: 1,
+    names,
   })
 
 const vgg16: MakeHead = (channels, numClasses) => ({
@@ -81,13 +89,14 @@ const vgg16: MakeHead = (channels, numClasses) => ({
     plainLinear(4096, numClasses),
   ),
   poolTo: 7,
+  names,
 })
 
 const squeezenet: MakeHead = (channels, numClasses) => {
   const conv = new Conv2d(channels, numClasses, 1)
   init.normal_(conv.weight, 0, 0.01)
   init.constant_(conv.bias!, 0)
-  return { layers: new Sequential(new Dropout(), conv, new ReLU(), new AdaptiveAvgPool2d(1)), poolTo: null }
+  return { layers: new Sequential(new Dropout(), conv, new ReLU(), new AdaptiveAvgPool2d(1)), poolTo: null, names }
 }
 
 function plainLinear(inFeatures: number, outFeatures: number): Linear {
@@ -121,8 +130,6 @@ export function createClassifier(
   const { base } = findEncoder(name)
   return tidy(() => {
     const encoder = createEncoder(name, { padding })
-    return new Classifier(encoder, heads[base](encoder.channels.at(-1)!, numClasses), {
-      isResNet: heads[base] === resnet,
-    })
+    return new Classifier(encoder, heads[base](encoder.channels.at(-1)!, numClasses))
   })
 }

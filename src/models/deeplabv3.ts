@@ -6,6 +6,7 @@
 //   image -> encoder -|- 3x3, rate 12 ---|- concat -> 1x1 -> 3x3 -> 1x1 -> logits
 //                     |- 3x3, rate 18 ---|
 //                     `- mean of image --'
+import { UserError } from "../errors.ts"
 import { AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Dropout, interpolate, Module, ReLU, Sequential } from "../nn/index.ts"
 import { aten, type Tensor } from "../torch/index.ts"
 import { ConvNormActivation, SeparableConvNormActivation } from "./blocks.ts"
@@ -20,14 +21,15 @@ export interface DeepLabV3Options extends AuxiliaryOptions {
 
 export class DeepLabV3 extends HeadModel {
   constructor(encoder: Encoder, { atrousRates = ratesAt(encoder), ...options }: DeepLabV3Options) {
-    const head = new Sequential(
-      new ASPP(encoder.channels.at(-1)!, atrousRates), // [N, 256, H/16, W/16]
-      new Conv2d(256, 256, 3, { padding: 1, bias: false }),
-      new BatchNorm2d(256),
-      new ReLU(),
-      new Conv2d(256, options.numClasses, 1),
-    )
-    super(encoder, head, options)
+    const createHead = (channels: number) =>
+      new Sequential(
+        new ASPP(channels, atrousRates), // [N, 256, H/16, W/16]
+        new Conv2d(256, 256, 3, { padding: 1, bias: false }),
+        new BatchNorm2d(256),
+        new ReLU(),
+        new Conv2d(256, options.numClasses, 1),
+      )
+    super(encoder, createHead, options)
   }
 }
 
@@ -41,13 +43,22 @@ export class ASPP extends Module {
   readonly convs: readonly Module[]
   readonly project: Sequential
 
-  /** @param separable whether the 3x3 convolutions are split in two, as in DeepLabV3+ */
+  /**
+   * @param atrousRates dilation of each 3x3 convolution, in pixels of the map
+   * @param separable whether they are split in two, as in DeepLabV3+
+   * @throws UserError when a rate is not a whole number of at least 1
+   */
   constructor(
     inChannels: number,
     atrousRates: readonly number[],
     { outChannels = 256, dropout = 0.5, separable = false } = {},
   ) {
     super()
+    if (atrousRates.some((rate) => !Number.isInteger(rate) || rate < 1)) {
+      throw new UserError(
+        `atrousRates is ${atrousRates.join(",")}; expected whole pixels of at least 1, such as 6,12,18.`,
+      )
+    }
     const Atrous = separable ? SeparableConvNormActivation : ConvNormActivation
     this.convs = [
       new ConvNormActivation(inChannels, outChannels, 1),

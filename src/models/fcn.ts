@@ -11,6 +11,6 @@ export interface FCNOptions extends AuxiliaryOptions {
 
 export class FCN extends HeadModel {
   constructor(encoder: Encoder, options: FCNOptions) {
-    super(encoder, new FCNHead(encoder.channels.at(-1)!, options.numClasses), options)
+    super(encoder, (channels) => new FCNHead(channels, options.numClasses), options)
   }
 }

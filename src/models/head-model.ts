@@ -1,5 +1,6 @@
 // The plainest way from an encoder to labels: a head on its last map, and bilinear enlargement. FCN, DeepLabV3 and PSPNet
 // differ in the head alone.
+import { UserError } from "../errors.ts"
 import { BatchNorm2d, Conv2d, Dropout, interpolate, Module, ReLU, Sequential } from "../nn/index.ts"
 import type { Tensor } from "../torch/index.ts"
 import type { Encoder } from "./encoders/index.ts"
@@ -20,18 +21,29 @@ export abstract class HeadModel extends Module<[Tensor], SegmentationOutput> imp
   readonly logitLayers: readonly string[]
   readonly #auxMap: number
 
-  /** @param classifier [N, C, H, W] of the last map -> [N, K, H, W]; its last layer gives the logits */
+  /**
+   * @param createHead the head for C channels, [N, C, H, W] of the last map -> [N, K, H, W]; its last layer gives the logits
+   * @throws UserError when the encoder has no map `auxMap`
+   */
   constructor(
     encoder: Encoder,
-    classifier: Sequential,
+    createHead: (channels: number) => Sequential,
     { numClasses, aux = false, auxMap = -2 }: AuxiliaryOptions & { numClasses: number },
   ) {
     super()
+    const { channels, strides } = encoder
+    const auxChannels = Number.isInteger(auxMap) ? channels.at(auxMap) : undefined
+    if (auxChannels === undefined) {
+      const last = channels.length - 1
+      throw new UserError(
+        `auxMap is ${auxMap}; expected 0 (the encoder's finest map) to ${last}, or -1 (the coarsest) to ${-channels.length}.`,
+      )
+    }
     this.backbone = encoder
-    this.classifier = classifier
-    this.aux_classifier = aux ? new FCNHead(encoder.channels.at(auxMap)!, numClasses) : null
-    this.stride = encoder.strides.at(-1)!
-    this.logitLayers = [`classifier.${classifier.modules.length - 1}`, ...(aux ? ["aux_classifier.4"] : [])]
+    this.classifier = createHead(channels.at(-1)!)
+    this.aux_classifier = aux ? new FCNHead(auxChannels, numClasses) : null
+    this.stride = strides.at(-1)!
+    this.logitLayers = [`classifier.${this.classifier.modules.length - 1}`, ...(aux ? ["aux_classifier.4"] : [])]
     this.#auxMap = auxMap
   }
 

@@ -31,7 +31,7 @@ export interface ModelOptions extends Omit<EncoderOptions, "width"> {
 const ownOptions = ["atrousRates", "aux", "auxMap", "width", "depth", "upsampling"] as const
 type OwnOption = (typeof ownOptions)[number]
 
-interface ModelEntry {
+export interface ModelEntry {
   /** The encoder when none is named; null: layers of its own. */
   readonly encoder: string | null
   /** The encoder's, when none is given and the encoder can have it. */
@@ -44,6 +44,8 @@ interface ModelEntry {
     readonly takes: readonly OwnOption[]
     readonly create: (options: ModelOptions) => SegmentationModel
   }
+  /** Options that make it small, for tests that run every model; default: none. */
+  readonly small?: Partial<ModelOptions>
 }
 
 export const models = {
@@ -53,6 +55,7 @@ export const models = {
     takes: [],
     create: (encoder, options) => new EncoderUNet(encoder, options),
     own: { takes: ["width", "depth", "upsampling"], create: (options) => new UNet(options) },
+    small: { width: 4, depth: 3 },
   },
   linknet: {
     encoder: "resnet18",
@@ -71,42 +74,49 @@ export const models = {
     outputStride: 32,
     takes: ["width"],
     create: (encoder, options) => new FCNSkip(encoder, { ...options, skips: 0 }),
+    small: { encoder: "mobilenet_v2_0.35", width: 8 },
   },
   fcn16s: {
     encoder: "vgg16_bn",
     outputStride: 32,
     takes: ["width"],
     create: (encoder, options) => new FCNSkip(encoder, { ...options, skips: 1 }),
+    small: { encoder: "squeezenet1_1", width: 8 },
   },
   fcn8s: {
     encoder: "vgg16_bn",
     outputStride: 32,
     takes: ["width"],
     create: (encoder, options) => new FCNSkip(encoder, { ...options, skips: 2 }),
+    small: { encoder: "resnet18", width: 8 },
   },
   fcn: {
     encoder: "resnet50",
     outputStride: 8,
     takes: ["aux", "auxMap"],
     create: (encoder, options) => new FCN(encoder, options),
+    small: { encoder: "resnet18", aux: true },
   },
   pspnet: {
     encoder: "resnet50",
     outputStride: 8,
     takes: ["aux", "auxMap"],
     create: (encoder, options) => new PSPNet(encoder, options),
+    small: { encoder: "resnet18" },
   },
   deeplabv3: {
     encoder: "resnet50",
     outputStride: 16,
     takes: ["atrousRates", "aux", "auxMap"],
     create: (encoder, options) => new DeepLabV3(encoder, options),
+    small: { encoder: "mobilenet_v2_0.35" },
   },
   deeplabv3plus: {
     encoder: "resnet50",
     outputStride: 16,
     takes: ["atrousRates"],
     create: (encoder, options) => new DeepLabV3Plus(encoder, options),
+    small: { encoder: "resnet18" },
   },
   lraspp: {
     encoder: "mobilenet_v3_large",
@@ -141,7 +151,7 @@ const encoderOptions = ["outputStride", "multiGrid", "padding"] as const
 
 /**
  * A model with random weights: `createModel("deeplabv3", { encoder: "resnet50", numClasses: 21, outputStride: 16 })`.
- * @throws UserError naming the models there are, or the options that this one has
+ * @throws UserError naming the models there are, the options that this one has, or what one of them should be
  */
 export function createModel(name: string, options: ModelOptions): SegmentationModel {
   const { entry, given } = resolve(name, options)
@@ -161,7 +171,13 @@ export function createModel(name: string, options: ModelOptions): SegmentationMo
     const { outputStrides } = findEncoder(encoderName).entry
     const canHave = outputStrides?.includes(entry.outputStride) ?? true
     const { outputStride = canHave ? entry.outputStride : undefined, multiGrid, padding } = given
-    return entry.create(createEncoder(encoderName, { outputStride, multiGrid, padding }), given)
+    const encoder = createEncoder(encoderName, { outputStride, multiGrid, padding })
+    try {
+      return entry.create(encoder, given)
+    } catch (error) {
+      encoder.dispose()
+      throw error
+    }
   }) // frees what only the construction needed
 }
 
@@ -187,7 +203,16 @@ function resolve(name: string, options: ModelOptions): { entry: ModelEntry; give
 }
 
 export { Classifier, createClassifier } from "./classifiers.ts"
+export { DeepLabV3, type DeepLabV3Options } from "./deeplabv3.ts"
+export { DeepLabV3Plus, type DeepLabV3PlusOptions } from "./deeplabv3plus.ts"
 export * from "./encoders/index.ts"
+export { FCN, type FCNOptions } from "./fcn.ts"
+export { FCNSkip, type FCNSkipOptions } from "./fcn-skip.ts"
+export { LinkNet } from "./linknet.ts"
+export { LRASPP } from "./lraspp.ts"
 export { preferredMemoryFormat } from "./memory-format.ts"
 export type { SegmentationModel, SegmentationOutput } from "./model.ts"
+export { PSPNet, type PSPNetOptions } from "./pspnet.ts"
+export { SegNet } from "./segnet.ts"
 export { UNet, type UNetOptions } from "./unet.ts"
+export { EncoderUNet } from "./unet-encoder.ts"

@@ -28,18 +28,19 @@ export interface PSPNetOptions extends AuxiliaryOptions {
 export class PSPNet extends HeadModel {
   /** Unlike the others it has its auxiliary head unless told otherwise: it is part of the paper's training. */
   constructor(encoder: Encoder, { aux = true, ...options }: PSPNetOptions) {
-    const channels = encoder.channels.at(-1)!
-    const hidden = Math.floor(channels / 4) // 512 of a ResNet-50's 2048
-    const pyramid = new PyramidPooling(channels, hidden)
-    const head = new Sequential(
-      pyramid, // [N, 2 C, H/8, W/8]
-      new Conv2d(pyramid.outChannels, hidden, 3, { padding: 1, bias: false }),
-      new BatchNorm2d(hidden),
-      new ReLU(),
-      new Dropout2d(0.1),
-      new Conv2d(hidden, options.numClasses, 1),
-    )
-    super(encoder, head, { aux, ...options })
+    const createHead = (channels: number) => {
+      const hidden = Math.floor(channels / 4) // 512 of a ResNet-50's 2048
+      const pyramid = new PyramidPooling(channels, hidden)
+      return new Sequential(
+        pyramid, // [N, 2 C, H/8, W/8]
+        new Conv2d(pyramid.outChannels, hidden, 3, { padding: 1, bias: false }),
+        new BatchNorm2d(hidden),
+        new ReLU(),
+        new Dropout2d(0.1),
+        new Conv2d(hidden, options.numClasses, 1),
+      )
+    }
+    super(encoder, createHead, { aux, ...options })
   }
 }
 

@@ -26,7 +26,7 @@ export interface SummaryRow {
   readonly depth: number
   /** Its weights were there before: the same module is called again, or another one shares them. */
   readonly isShared: boolean
-  /** Shapes of the tensors it returned; null: it was not called, as an auxiliary head in eval(). */
+  /** Shapes of the tensors it returned; null: it was not called. */
   readonly outputs: readonly Shape[] | null
   /** Elements of the parameters that no row before has. */
   readonly parameters: number

@@ -44,25 +44,17 @@ export function loadState(path: string, model: AnyModule, optimizer: Optimizer):
   })
 }
 
-/** The model's part of last.safetensors alone. */
-export function loadModelState(path: string, model: AnyModule): void {
-  tidy(() => {
-    const { tensors } = loadSafetensors(path)
-    model.loadStateDict(part(tensors, "model."))
-  })
+/** The weights of a file of either kind, under the model's names. The tensors are the caller's. */
+export function readWeights(path: string): Map<string, Tensor> {
+  const { tensors, metadata } = loadSafetensors(path)
+  if (!metadata.progress) return tensors
+  const weights = part(tensors, "model.")
+  for (const [name, tensor] of tensors) if (!name.startsWith("model.")) tensor.dispose()
+  return weights
 }
 
 export function saveWeights(path: string, model: AnyModule, metadata: Record<string, string>): void {
   saveSafetensors(path, model.stateDict(), metadata)
-}
-
-/** @throws UserError when the file is damaged or does not fit the model */
-export function loadWeights(path: string, model: AnyModule): Record<string, string> {
-  return tidy(() => {
-    const { tensors, metadata } = loadSafetensors(path)
-    model.loadStateDict(tensors)
-    return metadata
-  })
 }
 
 function part(tensors: ReadonlyMap<string, Tensor>, prefix: string): Map<string, Tensor> {

@@ -2,7 +2,7 @@
 // library's callers fill in, and what the run folder keeps.
 import { z } from "zod"
 import type { ClassSelection } from "../data/label-map.ts"
-import { normalizationNames } from "../data/transforms.ts"
+import { type NormalizationName, normalizationNames } from "../data/transforms.ts"
 import { didYouMean, UserError } from "../errors.ts"
 import { lossNames } from "../losses/index.ts"
 import { type ModelOptions, modelNames } from "../models/index.ts"
@@ -41,7 +41,7 @@ const schema = z.strictObject({
     .default(null)
     .describe("rates of DeepLab's parallel convolutions"),
   aux: z.boolean().nullable().default(null).describe("whether an auxiliary head on an earlier map learns too"),
-  auxWeight: z.number().min(0).default(0.4).describe("weight of the auxiliary head's loss"),
+  auxWeight: z.number().min(0).nullable().default(null).describe("weight of the auxiliary head's loss (default: 0.4)"),
   width: z
     .int()
     .min(1)
@@ -87,12 +87,12 @@ const schema = z.strictObject({
   loss: z.enum(lossNames).default("cross-entropy").describe("loss"),
   optimizer: z.enum(optimizerNames).default("adamw").describe("optimizer"),
   learningRate: z.number().positive().default(1e-3).describe("base learning rate"),
-  encoderRate: z
+  headRate: z
     .number()
     .positive()
     .nullable()
     .default(null)
-    .describe("factor of the encoder's learning rate; when left out 1, or with pretrained weights 0.2"),
+    .describe("factor of the learning rate of all but the encoder; 5 with --weights, else 1, when left out"),
   momentum: fraction.default(0.9).describe("momentum of sgd"),
   weightDecay: z.number().min(0).default(1e-4).describe("weight decay"),
   schedule: z.enum(scheduleNames).default("poly").describe("how the learning rate falls over the run"),
@@ -140,6 +140,9 @@ export function modelOptions(config: TrainConfig): Omit<ModelOptions, "numClasse
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null))
 }
 
+/** How a run's images are normalised. */
+export const normalizationOf = ({ normalization }: TrainConfig): NormalizationName => normalization ?? "imagenet"
+
 const DEFAULT_BUDGET = 600 // seconds
 
 /** How to name a key to whoever wrote it: `--batch-size`, or `"batchSize" in config.yaml`. */
@@ -186,6 +189,15 @@ export function parseConfig(input: Record<string, unknown>, name: NameKey = (key
     throw new UserError(
       `${name("weights")} is for the encoder and ${name("initFrom")} for the whole model, encoder included: give one.`,
     )
+  }
+  const startsTrained = config.weights !== null || config.initFrom !== null
+  if (config.freeze > 0 && !startsTrained) {
+    throw new UserError(
+      `${name("freeze")} keeps layers as they are, and these would be random: give ${name("weights")} or ${name("initFrom")}.`,
+    )
+  }
+  if (!config.initializeLastLayer && config.initFrom === null) {
+    throw new UserError(`${name("initializeLastLayer")} is about ${name("initFrom")}, which is not given.`)
   }
   return lengths.length === 0 ? { ...config, budget: DEFAULT_BUDGET } : config
 }

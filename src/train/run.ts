@@ -9,18 +9,24 @@ import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
 import { estimateEvaluation, evaluate, evaluationLoader, type Scores, summarize } from "../infer/evaluate.ts"
 import { losses } from "../losses/index.ts"
-import { createModel, encoderNameOf, findEncoder, preferredMemoryFormat } from "../models/index.ts"
+import {
+  createModel,
+  encoderNameOf,
+  findEncoder,
+  preferredMemoryFormat,
+  type SegmentationModel,
+} from "../models/index.ts"
 import { foldedBatchNorms } from "../nn/index.ts"
 import { createOptimizer, schedules, warmup } from "../optim/index.ts"
-import { manualSeed, setThreads } from "../torch/index.ts"
-import type { WeightPreprocessing } from "../weights/index.ts"
-import { classSelection, modelOptions, parseConfig, type TrainConfig } from "./config.ts"
+import { manualSeed, type Parameter, setThreads } from "../torch/index.ts"
+import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
 import {
-  findInitialWeights,
   freezeBatchNorm,
   freezeLayers,
+  type InitialWeights,
   initializeEncoder,
   initializeModel,
+  readInitialWeights,
   unfoldEncoder,
 } from "./initialize.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
@@ -54,6 +60,8 @@ export interface RunStart {
   readonly valSet: VocFolder
   readonly census: Census
   readonly parameters: number
+  /** Those that learn. */
+  readonly trainable: number
   readonly length: Length
   /** Steps done before, in a resumed run. */
   readonly step: number
@@ -133,15 +141,20 @@ async function execute(
   const { labelMap } = trainSet
   const numClasses = labelMap.classes.length
 
-  // First what is quick to fail: the model, and what it begins with.
-  const initial = resume ? null : await findInitialWeights(config, { signal, onProgress: onDownload })
-  config = withPreprocessing(config, initial?.preprocessing)
+  const classNames = labelMap.classes.map(({ name }) => name)
+
+  // First what is quick to fail: the options, then the weights.
+  if (!resume) createModel(config.model, { ...modelOptions(config), numClasses }).dispose()
+  const initial = resume ? null : await readInitialWeights(config, { signal, onProgress: onDownload })
+  config = resolveOpen(config, initial)
   manualSeed(config.seed)
   using model = createModel(config.model, { ...modelOptions(config), numClasses })
-  if (initial && config.weights !== null) initializeEncoder(model, initial.path)
-  else if (initial && initializeModel(model, initial.path, config)) {
-    onNotice?.(`The last layer is new, for ${numClasses} classes; all others come from ${initial.path}.`)
+  refuseIdleOptions(config, model)
+  if (initial && config.weights !== null) initializeEncoder(model, initial)
+  else if (initial && initializeModel(model, initial, classNames, config)) {
+    onNotice?.(`The last layer is new, for ${classNames.join(", ")}; all others come from ${initial.path}.`)
   }
+  for (const tensor of initial?.tensors.values() ?? []) tensor.dispose()
   const isFolded = initial !== null && model.backbone !== undefined && foldedBatchNorms(model.backbone).length > 0
   if (config.batchNorm === "auto") config = { ...config, batchNorm: isFolded ? "unfold" : "train" }
   if (config.batchNorm === "frozen") freezeBatchNorm(model)
@@ -153,12 +166,12 @@ async function execute(
   await censusLabels(valSet, { onProgress: (done) => onCensus?.(trainSet.ids.length + done, total) })
 
   using optimizer = createOptimizer(config.optimizer, model.namedParameters(), config.learningRate, config)
-  const { encoderRate } = config
-  optimizer.rateOf = (name) => (name.startsWith("backbone.") ? (encoderRate ?? 1) : 1)
+  const { headRate } = config
+  optimizer.rateOf = (name) => (name.startsWith("backbone.") ? 1 : (headRate ?? 1))
 
   const workers = config.workers ?? defaultWorkers()
   const { batchSize, seed, crop: cropSize, scale, scaleStep, flip, verticalFlip } = config
-  const normalization = normalizations[config.normalization ?? "imagenet"]
+  const normalization = normalizations[normalizationOf(config)]
   await using trainLoader = new Loader(trainSet, {
     batchSize,
     seed,
@@ -192,10 +205,12 @@ async function execute(
   const smallest = Math.min(batchSize, trainSet.ids.length)
   if (smallest === 1 && Math.max(...cropSize) <= model.stride) {
     throw new UserError(
-      `Crops of ${cropSize.join("x")} pixels one at a time leave ${config.model} a single pixel at its deepest level, which batch-norm cannot learn from. ` +
+      `Crops of ${cropSize.join("x")} pixels one at a time leave ${config.model} a single pixel at its deepest level, whose batch-norm would never learn its statistics. ` +
         `Use larger crops, or a batch of 2 or more.`,
     )
   }
+  if (!isFolded && config.batchNorm === "unfold" && !resume)
+    onNotice?.("No batch-norm is folded, so there is nothing to unfold.")
   if (isFolded) {
     const folded = "The weights' batch-norm is folded (weight 1, mean 0, variance 1)"
     if (config.batchNorm === "unfold") {
@@ -226,7 +241,7 @@ async function execute(
     model,
     optimizer,
     loss: losses[config.loss],
-    auxWeight: config.auxWeight,
+    auxWeight: config.auxWeight ?? 0.4, // Zhao et al. 2017, https://arxiv.org/abs/1612.01105
     learningRate: config.learningRate,
     schedule: warmup(schedules[config.schedule](), { until: config.warmup, from: 0.01 }),
     length,
@@ -234,12 +249,18 @@ async function execute(
     evaluate: runEvaluation,
     evaluationSeconds,
     evaluations: config.evaluations,
-    weightNotes: { normalization: config.normalization ?? "imagenet", padding: config.padding ?? "symmetric" },
+    weightNotes: {
+      normalization: normalizationOf(config),
+      padding: config.padding ?? "symmetric",
+      classes: JSON.stringify(classNames),
+    },
     run,
   })
   if (resume) trainer.resume({ replan })
-  const parameters = model.parameters().reduce((sum, parameter) => sum + parameter.numel, 0)
-  onStart?.({ run, trainSet, valSet, census, parameters, length, step: trainer.state.step })
+  const count = (all: Parameter[]) => all.reduce((sum, parameter) => sum + parameter.numel, 0)
+  const parameters = count(model.parameters())
+  const trainable = count(model.parameters().filter((parameter) => parameter.requiresGrad))
+  onStart?.({ run, trainSet, valSet, census, parameters, trainable, length, step: trainer.state.step })
 
   try {
     const completed = await trainer.train({
@@ -257,14 +278,31 @@ async function execute(
   }
 }
 
-/** What the user leaves open is chosen by the weights, and kept in the run's configuration. */
-function withPreprocessing(config: TrainConfig, of: WeightPreprocessing = {}): TrainConfig {
+/** What the user leaves open is decided by the weights, and kept in the run's configuration. */
+function resolveOpen(config: TrainConfig, initial: InitialWeights | null): TrainConfig {
+  const { normalization = "imagenet", padding = "symmetric" } = initial?.preprocessing ?? {}
   const encoder = encoderNameOf(config.model, config.encoder)
   const hasPadding = encoder !== null && findEncoder(encoder).entry.takes.includes("padding")
   return {
     ...config,
-    normalization: config.normalization ?? of.normalization ?? "imagenet",
-    padding: config.padding ?? (hasPadding ? (of.padding ?? "symmetric") : null),
+    normalization: config.normalization ?? normalization,
+    padding: config.padding ?? (hasPadding ? padding : null),
+    // A new head has everything to learn; what the encoder knows must not be shaken off meanwhile.
+    headRate: config.headRate ?? (initial && config.weights !== null ? 5 : null),
+  }
+}
+
+/** @throws UserError for an option that would do nothing */
+function refuseIdleOptions({ freeze, batchNorm, headRate, auxWeight }: TrainConfig, model: SegmentationModel): void {
+  const given = {
+    freeze: freeze > 0,
+    batchNorm: batchNorm === "frozen" || batchNorm === "unfold",
+    headRate: headRate !== null,
+  }
+  const idle = Object.entries(given).flatMap(([name, isGiven]) => (isGiven && !model.backbone ? [name] : []))
+  if (idle.length > 0) throw new UserError(`${idle.join(", ")}: this model has no encoder, so that would do nothing.`)
+  if (auxWeight !== null && ![...model.stateDict().keys()].some((name) => name.startsWith("aux_classifier."))) {
+    throw new UserError("auxWeight: this model has no auxiliary head, so that would do nothing.")
   }
 }
 

@@ -3,12 +3,27 @@ import { existsSync } from "node:fs"
 import { type Normalization, normalizations } from "../data/transforms.ts"
 import { UserError } from "../errors.ts"
 import { createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
-import { loadModelState, loadWeights } from "./checkpoint.ts"
-import { modelOptions } from "./config.ts"
+import { type Tensor, tidy } from "../torch/index.ts"
+import { readWeights } from "./checkpoint.ts"
+import { modelOptions, normalizationOf } from "./config.ts"
 import type { RunFolder } from "./run-folder.ts"
 
 /**
- * The best weights of a run, in eval mode; the last ones when it was stopped before its first evaluation.
+ * The best weights of a run; the last ones when it was stopped before its first evaluation.
+ * @returns the tensors, owned by the caller, and the file they come from
+ */
+export function modelWeights(run: RunFolder): { path: string; tensors: Map<string, Tensor> } {
+  const path = [run.file("best.safetensors"), run.file("last.safetensors")].find((file) => existsSync(file))
+  if (path === undefined) {
+    throw new UserError(
+      `The run ${run.path} has no weights yet: expected ${run.file("best.safetensors")}. Train it first, or resume it.`,
+    )
+  }
+  return { path, tensors: readWeights(path) }
+}
+
+/**
+ * The model of a run with its best weights, in eval mode and without what only training needs.
  * @returns the model, owned by the caller, the file its weights come from, and how its images are normalised
  */
 export function trainedModel(run: RunFolder): {
@@ -16,15 +31,13 @@ export function trainedModel(run: RunFolder): {
   weights: string
   normalization: Normalization
 } {
-  const [best, last] = [run.file("best.safetensors"), run.file("last.safetensors")]
-  if (!existsSync(best) && !existsSync(last))
-    throw new UserError(`The run ${run.path} has no weights yet: expected ${best}. Train it first, or resume it.`)
-  const { config, labelMap } = run
-  const model = createModel(config.model, { ...modelOptions(config), numClasses: labelMap.classes.length }).eval()
-  if (existsSync(best)) loadWeights(best, model)
-  else loadModelState(last, model)
-  model.dropAuxiliary?.()
-  model.to({ memoryFormat: preferredMemoryFormat(model) })
-  const normalization = normalizations[config.normalization ?? "imagenet"]
-  return { model, weights: existsSync(best) ? best : last, normalization }
+  return tidy(() => {
+    const { path, tensors } = modelWeights(run)
+    const { config, labelMap } = run
+    const model = createModel(config.model, { ...modelOptions(config), numClasses: labelMap.classes.length }).eval()
+    model.loadStateDict(tensors)
+    model.dropAuxiliary?.()
+    model.to({ memoryFormat: preferredMemoryFormat(model) })
+    return { model, weights: path, normalization: normalizations[normalizationOf(config)] }
+  })
 }

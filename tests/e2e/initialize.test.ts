@@ -44,11 +44,13 @@ beforeAll(async () => {
   saveSafetensors(weights, classifier.stateDict(), notes)
   for (const [, module] of classifier.namedModules()) if (module instanceof BatchNorm2d) init.normal_(module.bias, 0, 1)
   saveSafetensors(foldedWeights, classifier.stateDict(), notes)
+  await startRun(config({}), join(folder, "RUN"))
 })
 
 test("--weights go into the encoder and decide how images are prepared, in training and after it", async () => {
   const { run } = await startRun(config({ weights, learningRate: nothing }), join(folder, "encoder"))
-  expect(run.config).toMatchObject({ normalization: "symmetric", padding: "tensorflow", batchNorm: "train", weights })
+  const expected = { normalization: "symmetric", padding: "tensorflow", batchNorm: "train", headRate: 5, weights }
+  expect(run.config).toMatchObject(expected)
   const given = loadSafetensors(weights).tensors
   const state = last(run)
   for (const name of ["0.0.weight", "9.conv.1.0.weight", "18.1.weight"]) {
@@ -72,7 +74,8 @@ test("--resume does not read the weights again", async () => {
   cpSync(weights, path)
   const { run } = await startRun(config({ weights: path }), join(folder, "resumed"))
   writeFileSync(path, "no weights any more")
-  const { completed } = await resumeRun(run.path, { steps: 2 })
+  const { completed, run: resumed } = await resumeRun(run.path, { steps: 2 })
+  expect(resumed.config).toMatchObject({ headRate: 5, normalization: "symmetric", padding: "tensorflow" })
   expect(completed).toBe(true)
 }, 60_000)
 
@@ -96,8 +99,8 @@ test("folded batch-norm is noticed and unfolded; frozen, it stays as it is", asy
   expect(notices.at(-1)).toMatch(/will destroy what they know/)
 }, 60_000)
 
-test("--freeze keeps the first layers as they were, statistics included; --encoder-rate slows the others of the encoder", async () => {
-  const options = { weights, freeze: 4, encoderRate: nothing, learningRate: 0.1 }
+test("--freeze keeps the first layers as they were, statistics included; --head-rate is the others'", async () => {
+  const options = { weights, freeze: 4, headRate: 1 / nothing, learningRate: nothing }
   const { run } = await startRun(config(options), join(folder, "freeze"))
   const [before, after] = [loadSafetensors(weights).tensors, last(run)]
   const same = (name: string) =>
@@ -111,6 +114,7 @@ test("--freeze keeps the first layers as they were, statistics included; --encod
   const names = [...after.keys()].filter((name) => name.startsWith("optimizer.exp_avg."))
   expect(names.some((name) => name.includes("backbone.3."))).toBe(false)
   expect(names.some((name) => name.includes("backbone.4."))).toBe(true)
+  expect(run.config).toMatchObject({ headRate: 1 / nothing, freeze: 4 })
 }, 60_000)
 
 test("--init-from a run: all its weights, and its preprocessing", async () => {
@@ -125,25 +129,28 @@ test("--init-from a run: all its weights, and its preprocessing", async () => {
   }
 }, 60_000)
 
-test("another number of classes gets a new last layer, all else is taken over", () => {
-  const path = join(folder, "five.safetensors")
+const named = (count: number) => Array.from({ length: count }, (_, k) => `class ${k}`)
+
+test("other classes get a new last layer, all else is taken over", () => {
   using five = modelWith(5)
-  saveSafetensors(path, five.stateDict())
+  const weights = { path: "five", tensors: five.stateDict() }
   using three = modelWith(3)
   const head = values(three.stateDict().get("classifier.high_classifier.weight"))
-  expect(initializeModel(three, path)).toBe(true)
+  expect(initializeModel(three, weights, named(3))).toBe(true)
   expect(values(three.stateDict().get("classifier.high_classifier.weight"))).toEqual(head)
   expect(values(three.stateDict().get("classifier.cbr.0.weight"))).toEqual(
     values(five.stateDict().get("classifier.cbr.0.weight")),
   )
 
   using same = modelWith(5)
-  expect(initializeModel(same, path)).toBe(false)
+  expect(initializeModel(same, { ...weights, classNames: named(5) }, named(5))).toBe(false)
   expect(values(same.stateDict().get("classifier.low_classifier.bias"))).toEqual(
     values(five.stateDict().get("classifier.low_classifier.bias")),
   )
+  using others = modelWith(5) // as many, but in another order
+  expect(initializeModel(others, { ...weights, classNames: named(5) }, named(5).reverse())).toBe(true)
   using fresh = modelWith(5)
-  expect(initializeModel(fresh, path, { initializeLastLayer: false })).toBe(true)
+  expect(initializeModel(fresh, weights, named(5), { initializeLastLayer: false })).toBe(true)
   expect(values(fresh.stateDict().get("classifier.low_classifier.bias"))).not.toEqual(
     values(five.stateDict().get("classifier.low_classifier.bias")),
   )
@@ -153,11 +160,9 @@ test("another number of classes gets a new last layer, all else is taken over", 
 })
 
 test("an auxiliary head that the model does not have is left out", () => {
-  const path = join(folder, "aux.safetensors")
   using withAux = createModel("fcn", { encoder: ENCODER, numClasses: 3, outputStride: 32, aux: true })
-  saveSafetensors(path, withAux.stateDict())
   using without = createModel("fcn", { encoder: ENCODER, numClasses: 3, outputStride: 32 })
-  expect(initializeModel(without, path)).toBe(false)
+  expect(initializeModel(without, { path: "aux", tensors: withAux.stateDict() }, named(3))).toBe(false)
 })
 
 test.each([
@@ -175,6 +180,26 @@ test.each([
   ],
   ["an encoder alone", ["--init-from", "ENCODER"], /does not fit LRASPP.*missing/],
   ["not a run yet", ["--init-from", "EMPTY"], /EMPTY: it does not exist/],
+  ["a run as encoder weights", ["--weights", "RUN"], /RUN is a run.*--init-from/],
+  [
+    "a run of another model",
+    ["--init-from", "RUN", "--encoder", "resnet18"],
+    /trained lraspp on mobilenet_v2_0.05, this one is to train lraspp on resnet18/,
+  ],
+  [
+    "weights of another encoder",
+    ["--weights", "resnet50", "--encoder", "resnet18"],
+    /are for the encoder resnet50; this model has resnet18/,
+  ],
+  [
+    "a classifier as a model",
+    ["--init-from", "resnet18", "--encoder", "resnet18"],
+    /ImageNet classifier.*--weights resnet18/,
+  ],
+  ["freezing what is random", ["--freeze", "4"], /--freeze keeps layers.*--weights or --init-from/],
+  ["a head rate without encoder", ["--head-rate", "5", "--model", "unet"], /headRate: this model has no encoder/],
+  ["the weight of no loss", ["--aux-weight", "0.5"], /auxWeight: this model has no auxiliary head/],
+  ["a last layer of nothing", ["--initialize-last-layer", "false"], /--initialize-last-layer is about --init-from/],
   ["no such encoder", ["--encoder", "resnet19"], /Unknown encoder "resnet19"\. Did you mean "resnet18"/],
   ["no such option", ["--output-stride", "8", "--model", "unet"], /unet has no outputStride/],
   ["a wrong output stride", ["--output-stride", "12"], /--output-stride is 12/],
@@ -186,7 +211,7 @@ test.each([
     saveSafetensors(encoderOnly, encoder.stateDict())
     const out = join(folder, "refused")
     const given = flags.map((flag) =>
-      flag === "ENCODER" ? encoderOnly : flag === "EMPTY" ? join(folder, "EMPTY") : flag,
+      flag === "ENCODER" ? encoderOnly : ["EMPTY", "RUN"].includes(flag) ? join(folder, flag) : flag,
     )
     const defaults = ["--model", "--encoder"].flatMap((flag, k) =>
       flags.includes("--model") || flags.includes(flag) ? [] : [flag, ["lraspp", ENCODER][k]!],

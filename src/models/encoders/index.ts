@@ -31,18 +31,28 @@ export const encoders = {
 export type EncoderName = keyof typeof encoders
 export const encoderNames = Object.keys(encoders) as EncoderName[]
 
+const MIN_WIDTH = 0.05
+const MAX_WIDTH = 8
+const isWidth = (width: number): boolean => width >= MIN_WIDTH && width <= MAX_WIDTH
+
 /**
  * An encoder with random weights.
  * @param name a registered one; mobilenet_v2 may carry a width: mobilenet_v2_0.35
- * @throws UserError naming the encoders there are, or the options this one has
+ * @throws UserError naming the encoders there are, or the options this one has and the values they can have
  */
 export function createEncoder(name: string, options: EncoderOptions = {}): Encoder {
   const { entry, width } = findEncoder(name)
+  if (width !== undefined && options.width !== undefined) {
+    throw new UserError(`The encoder ${name} has its width in its name; leave out width ${options.width}.`)
+  }
   const given = { ...options, width: width ?? options.width }
   for (const [key, value] of Object.entries(given)) {
     if (value !== undefined && !entry.takes.includes(key as keyof EncoderOptions)) {
       throw new UserError(`The encoder ${name} has no ${key}; it has: ${entry.takes.join(", ") || "no options"}.`)
     }
+  }
+  if (given.width !== undefined && !isWidth(given.width)) {
+    throw new UserError(`width is ${given.width}; ${name} can have ${MIN_WIDTH} to ${MAX_WIDTH} times its channels.`)
   }
   const { outputStride, multiGrid } = given
   const { outputStrides = [8, 16, 32] } = entry
@@ -66,8 +76,7 @@ export function findEncoder(name: string): { base: EncoderName; entry: EncoderEn
   const [, base = "", digits = ""] = /^(.+)_(\d+(?:\.\d+)?)$/.exec(name) ?? []
   const wide = Object.hasOwn(table, base) ? table[base] : undefined
   const width = Number(digits)
-  if (wide?.takes.includes("width") && width >= 0.05 && width <= 8)
-    return { base: base as EncoderName, entry: wide, width }
+  if (wide?.takes.includes("width") && isWidth(width)) return { base: base as EncoderName, entry: wide, width }
   throw new UserError(
     `Unknown encoder "${name}".${didYouMean(name, encoderNames)} There are: ${encoderNames.join(", ")}; mobilenet_v2 with any width, such as mobilenet_v2_0.35.`,
   )

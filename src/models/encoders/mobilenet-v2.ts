@@ -35,7 +35,10 @@ export class MobileNetV2 extends ChainEncoder {
       if (wanted === 2) taps.push({ layer: layers.length - 1, channels, stride: plan.stride })
       const outChannels = makeDivisible(c * width)
       for (let k = 0; k < blocks; k++) {
-        const options = { expansion, ...plan.next(k === 0 ? wanted : 1), padding: same } as const
+        const strides = k === 0 ? wanted : 1
+        // Not by the stride that dilation leaves: narrow networks (width 0.1) have stages of as many channels as the last.
+        const isResidual = strides === 1 && channels === outChannels
+        const options = { expansion, ...plan.next(strides), padding: same, isResidual } as const
         layers.push(new InvertedResidual(channels, outChannels, options))
         channels = outChannels
       }
@@ -56,6 +59,7 @@ interface InvertedResidualOptions {
   stride: number
   dilation: number
   padding: "same" | undefined
+  isResidual: boolean
 }
 
 class InvertedResidual extends Module {
@@ -65,7 +69,7 @@ class InvertedResidual extends Module {
   constructor(
     inChannels: number,
     outChannels: number,
-    { expansion, stride, dilation, padding }: InvertedResidualOptions,
+    { expansion, stride, dilation, padding, isResidual }: InvertedResidualOptions,
   ) {
     super()
     const hidden = inChannels * expansion
@@ -75,7 +79,7 @@ class InvertedResidual extends Module {
       new Conv2d(hidden, outChannels, 1, { bias: false }), // no activation: it would destroy what a narrow map holds
       new BatchNorm2d(outChannels),
     )
-    this.isResidual = stride === 1 && inChannels === outChannels
+    this.isResidual = isResidual
   }
 
   protected override forward(x: Tensor): Tensor {
