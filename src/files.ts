@@ -62,7 +62,8 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | Ite
 }
 
 function writeAll(file: number, bytes: Uint8Array): void {
-  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done)
+  // writeSync throws from 2^31 bytes on
+  for (let done = 0; done < bytes.length; ) done += writeSync(file, bytes, done, Math.min(bytes.length - done, 2 ** 30))
 }
 
 /** The new name itself is safe only once its folder is on the disk. Windows and some network disks cannot sync a folder. */

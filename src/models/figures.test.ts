@@ -1,8 +1,10 @@
 // What the papers, and the code that goes with them, say about the models that torchvision does not have. Contracts that
 // hold for all models: tests/contract/models.test.ts; numbers of those that torchvision has: tests/parity/torchvision.test.ts.
 import { describe, expect, test } from "vitest"
-import { interpolate } from "../nn/index.ts"
+import { type AnyModule, BatchNorm2d, Conv2d, init, interpolate, type Module } from "../nn/index.ts"
 import { aten, manualSeed, noGrad, randn, type Tensor, tidy, zeros } from "../torch/index.ts"
+import { ASPP } from "./deeplabv3.ts"
+import { ResNet, resnetShapes } from "./encoders/resnet.ts"
 import { FCNSkip } from "./fcn-skip.ts"
 import { createEncoder, createModel, type ModelOptions } from "./index.ts"
 import { SegNet } from "./segnet.ts"
@@ -93,6 +95,89 @@ test("SegNet puts values back where the encoder's maxima were", () => {
     expect(found.data()).toEqual(expected.data())
     expect(logits.sum().item()).toBeCloseTo(2 * 16 * 16, 1) // one pixel of each block, the others 0
   })
+})
+
+describe("DeepLab", () => {
+  /** Weights of one sign and nothing else, so that nothing cancels: what a value reaches is not 0. */
+  function makePositive(module: AnyModule): void {
+    module.eval()
+    for (const [, child] of module.namedModules()) {
+      if (child instanceof Conv2d) init.constant_(child.weight, child.weight.size(0) / child.weight.numel)
+      if (child instanceof BatchNorm2d) init.constant_(child.bias, 0)
+    }
+  }
+
+  /** Where one value in the middle of `shape` is seen, as distances from there in pixels: its rows and its columns. */
+  const footprint = (module: Module, shape: readonly [number, number, number, number]): [number[], number[]] =>
+    tidy(() => {
+      using _ = noGrad()
+      const middle = shape.slice(2).map((side) => side >> 1) as [number, number]
+      const x = zeros(shape)
+      x.at("...", ...middle).fill_(1)
+      const seen = aten.amax(module.call(x), { dim: [0, 1] }) // [H, W]
+      return ([1, 0] as const).map((other, axis) => {
+        const line = aten.amax(seen, { dim: other }).toArray() as number[]
+        return line.flatMap((value, i) => (value > 0 ? [i - middle[axis]!] : []))
+      }) as [number[], number[]]
+    })
+
+  // Section 3.3 of the paper: 6, 12, 18 at output stride 16, "the rates are doubled when output stride = 8". torchvision
+  // takes 12, 24, 36 also for MobileNetV3, though that has stride 16.
+  test.each([
+    ["deeplabv3", { encoder: "mobilenet_v2_0.1", outputStride: 32 }, [3, 6, 9]],
+    ["deeplabv3", { encoder: "mobilenet_v2_0.1", outputStride: 16 }, [6, 12, 18]],
+    ["deeplabv3", { encoder: "mobilenet_v2_0.1" }, [6, 12, 18]],
+    ["deeplabv3", { encoder: "mobilenet_v2_0.1", outputStride: 8 }, [12, 24, 36]],
+    ["deeplabv3", { encoder: "mobilenet_v2_0.1", atrousRates: [2, 5] }, [2, 5]],
+    ["deeplabv3plus", { encoder: "mobilenet_v2_0.1" }, [6, 12, 18]],
+    ["deeplabv3plus", { encoder: "mobilenet_v2_0.1", outputStride: 8 }, [12, 24, 36]],
+    ["deeplabv3_resnet50", {}, [12, 24, 36]],
+    ["deeplabv3_mobilenet_v3_large", {}, [12, 24, 36]],
+  ] as [string, Partial<ModelOptions>, number[]][])("%s %o: atrous rates %o", (name, options, rates) => {
+    using model = createModel(name, { numClasses: 2, ...options })
+    const aspp = [...model.namedModules()].map(([, module]) => module).find((module) => module instanceof ASPP)!
+    const wide = (branch: AnyModule) =>
+      Array.from(branch.namedModules(), ([, module]) => module).find(
+        (module) => module instanceof Conv2d && module.weight.size(3) === 3,
+      ) as Conv2d | undefined
+    const convs = aspp.convs.map(wide)
+    expect(convs.map((conv) => conv?.dilation)).toEqual([undefined, ...rates, undefined])
+    expect(convs.map((conv) => conv?.padding)).toEqual([undefined, ...rates, undefined])
+  })
+
+  test.each([false, true])("a branch of rate r sees its pixel and those r away, separable %s", (separable) => {
+    const rates = [6, 12, 18, 24]
+    using aspp = tidy(() => new ASPP(2, rates, { outChannels: 2, separable }))
+    makePositive(aspp)
+    for (const [k, r] of rates.entries()) {
+      expect(footprint(aspp.convs[k + 1]!, [1, 2, 64, 64]), `rate ${r}`).toEqual([
+        [-r, 0, r],
+        [-r, 0, r],
+      ])
+    }
+  })
+
+  // Section 3.2.1 of the paper: at output stride 16 and multi-grid 1, 2, 4 "the three convolutions will have rates =
+  // 2 (1, 2, 4) = (2, 4, 8)". Without it the first sees a map that is not dilated yet.
+  test.each([
+    [16, [1, 2, 4], [2, 4, 8]],
+    [8, [1, 2, 4], [4, 8, 16]],
+    [16, [1, 2, 1], [2, 4, 2]],
+    [16, undefined, [1, 2, 2]],
+    [8, undefined, [2, 4, 4]],
+  ] as const)(
+    "ResNet-50 at output stride %i, multi-grid %o: layer4 sees with rates %o",
+    (outputStride, multiGrid, rates) => {
+      using encoder = tidy(() => new ResNet(resnetShapes.resnet50, { outputStride, multiGrid }))
+      makePositive(encoder.layer4)
+      let reached = new Set([0])
+      for (const rate of rates) reached = new Set([...reached].flatMap((at) => [at - rate, at, at + rate]))
+      const expected = [...reached].sort((a, b) => a - b)
+      // Lines, because 1024 channels of a whole map take seconds; across, only the middle tap is inside.
+      expect(footprint(encoder.layer4, [1, 1024, 1, 64])).toEqual([[0], expected])
+      expect(footprint(encoder.layer4, [1, 1024, 64, 1])).toEqual([expected, [0]])
+    },
+  )
 })
 
 test("an auxiliary head is there when asked for; PSPNet's unless it is not wanted", () => {

@@ -88,7 +88,7 @@ export const models = {
     outputStride: 32,
     takes: ["width"],
     create: (encoder, options) => new FCNSkip(encoder, { ...options, skips: 2 }),
-    small: { encoder: "resnet18", width: 8 },
+    small: { width: 8 },
   },
   fcn: {
     encoder: "resnet50",
@@ -109,7 +109,7 @@ export const models = {
     outputStride: 16,
     takes: ["atrousRates", "aux", "auxMap"],
     create: (encoder, options) => new DeepLabV3(encoder, options),
-    small: { encoder: "mobilenet_v2_0.35" },
+    small: { encoder: "mobilenet_v2_0.35", aux: true },
   },
   deeplabv3plus: {
     encoder: "resnet50",
@@ -202,6 +202,8 @@ function resolve(name: string, options: ModelOptions): { entry: ModelEntry; give
   return { entry, given: { ...preset, ...given } }
 }
 
+// The classes too, for who constructs objects: tidy(() => new DeepLabV3(createEncoder("resnet50"), { numClasses: 21 })).
+// A model disposes its encoder with itself; an encoder has stride 32 unless told otherwise.
 export { Classifier, createClassifier } from "./classifiers.ts"
 export { DeepLabV3, type DeepLabV3Options } from "./deeplabv3.ts"
 export { DeepLabV3Plus, type DeepLabV3PlusOptions } from "./deeplabv3plus.ts"

@@ -6,32 +6,37 @@ import { fromData, noGrad, type Tensor, tidy } from "../torch/index.ts"
 import type { AnyModule } from "./module.ts"
 import { BatchNorm2d } from "./norm.ts"
 
-/** The folded batch-norms of a module. New layers have the same statistics but no bias yet, and are not counted. */
+/**
+ * The folded batch-norms of a module: with variance 1, or 1 - eps, which makes the layer exact (MobileNetV3's eps is 1e-3).
+ * New layers have the same statistics but no bias yet, and are not counted.
+ */
 export function foldedBatchNorms(module: AnyModule): BatchNorm2d[] {
   const norms = Array.from(module.namedModules(), ([, child]) => child).filter((child) => child instanceof BatchNorm2d)
   return tidy(() =>
-    norms.filter(({ weight, bias, running_mean, running_var }) => {
+    norms.filter(({ weight, bias, running_mean, running_var, eps }) => {
       const is = (tensor: Tensor, value: number) => tensor.sub(value).abs().max().item() < 1e-4
-      return is(weight, 1) && is(running_mean, 0) && is(running_var, 1) && !is(bias, 0)
+      return is(weight, 1) && is(running_mean, 0) && (is(running_var, 1) || is(running_var, 1 - eps)) && !is(bias, 0)
     }),
   )
 }
 
 /**
- * Gives folded batch-norms the statistics that their inputs have, and sets weight = sqrt(variance) and bias = bias + mean, so
- * that the module computes in eval() what it did, and in training about the same.
+ * Gives a module's folded batch-norms the statistics that their inputs have, and weights and biases that undo them, so that
+ * it computes in eval() what it did, and in training about the same. Nothing else changes: it runs in eval mode.
  * @param forward runs the module on one batch; its inputs should look like the training's
  * @param batches how often
+ * @returns how many were folded; when none were, nothing runs
  */
-export function unfoldBatchNorms(norms: readonly BatchNorm2d[], forward: () => void, batches: number): void {
-  const modes = norms.map(({ training }) => training)
+export function unfoldBatchNorms(module: AnyModule, forward: () => void, batches: number): number {
+  const norms = foldedBatchNorms(module)
+  if (norms.length === 0) return 0
+  const modes = Array.from(module.namedModules(), ([, child]) => [child, child.training] as const)
   const moments = norms.map(({ bias }) => ({
     mean: new Float64Array(bias.numel),
     square: new Float64Array(bias.numel),
   }))
   for (const [k, norm] of norms.entries()) {
     const { mean, square } = moments[k]!
-    norm.training = false // so that the layers behind see what they always saw
     norm.observer = (x) =>
       tidy(() => {
         const values = x.to({ dtype: "float64" })
@@ -41,28 +46,27 @@ export function unfoldBatchNorms(norms: readonly BatchNorm2d[], forward: () => v
   }
   using _ = noGrad()
   try {
+    module.eval() // so that all layers see what they always saw, and other norms keep their statistics
     for (let k = 0; k < batches; k++) tidy(forward)
   } finally {
-    for (const [k, norm] of norms.entries()) {
-      norm.training = modes[k]!
-      norm.observer = null
-    }
+    for (const [child, training] of modes) child.training = training
+    for (const norm of norms) norm.observer = null
   }
   tidy(() => {
     for (const [k, { weight, bias, running_mean, running_var, eps }] of norms.entries()) {
       const { mean, square } = moments[k]!
       const variance = square.map((value, c) => Math.max(0, value - mean[c]! ** 2))
-      weight.copy_(
-        fromData(
-          variance.map((v) => Math.sqrt(v + eps)),
-          weight.shape,
-        ),
-      )
-      bias.add_(fromData(mean, bias.shape).to({ dtype: bias.dtype }))
-      running_mean.copy_(fromData(mean, running_mean.shape))
-      running_var.copy_(fromData(variance, running_var.shape))
+      const means = fromData(mean, [mean.length]) // float64 [C]
+      const variances = fromData(variance, [mean.length])
+      const deviation = running_var.to({ dtype: "float64" }).add(eps).sqrt()
+      const factor = weight.to({ dtype: "float64" }).div(deviation) // of what passes in eval()
+      bias.copy_(means.sub(running_mean).mul(factor).add(bias))
+      weight.copy_(variances.add(eps).sqrt().mul(factor))
+      running_mean.copy_(means)
+      running_var.copy_(variances)
     }
   })
+  return norms.length
 }
 
 function addTo(sum: Float64Array, values: Tensor, batches: number): void {

@@ -81,13 +81,44 @@ test("many problems are counted, and few shown", () => {
   expect(text?.match(/\(and 16 more\)/g)).toHaveLength(3)
 })
 
-test("2,000 names against 2,000 others, and names of a megabyte, take less than a few seconds", () => {
+test("700 names against 700 others, and names of a megabyte, take less than a few seconds", () => {
   const names = (prefix: string) =>
-    Array.from({ length: 2000 }, (_, k) => `${prefix}.layer${k % 4}.${k}.attention.projection.weight`)
+    Array.from({ length: 700 }, (_, k) => `${prefix}.layer${k % 4}.${k}.attention.projection.weight`)
   const start = performance.now()
   expect(stateDictProblems(state(...names("backbone")), state(...names("encoder")))).toMatch(
     /missing backbone\.layer0\.0\.\S+ float32\[1\] \(given encoder\.layer0\.0\./,
   )
   stateDictProblems(state(...names("backbone")), state("a.".repeat(5e5), "b".repeat(1e6)))
   expect(performance.now() - start).toBeLessThan(5000) // 0.3 s on an idle core
+})
+
+// Each took a minute and more, before lengths and comparisons were limited.
+test.each<[what: string, size: number, start: string]>([
+  ["of 200 letters", 1000, "x".repeat(195)],
+  ["of 90 letters", 180, "x".repeat(85)], // as many as are still compared
+  ["of 95 parts", 1000, "x.".repeat(94)],
+  ["of 45 parts", 180, "x.".repeat(44)],
+])("50,000 strangers %s take less than two seconds", (_, size, start) => {
+  const [one] = [...state("x").values()] as [Tensor]
+  const names = (first: string, count: number) =>
+    new Map(Array.from({ length: count }, (_, k) => [`${first}${start.slice(1)}${10_000 + k}`, one]))
+  const [own, many, strangers] = [names("y", size), names("y", 50_000), names("x", 50_000)]
+  const begin = performance.now()
+  expect(stateDictProblems(own, strangers)).toContain(`${size} of ${size} keys missing, 50000 unexpected`)
+  expect(stateDictProblems(many, strangers)).toContain("50000 of 50000 keys missing, 50000 unexpected")
+  expect(performance.now() - begin).toBeLessThan(2000)
+})
+
+test("names from a file are shown escaped and cut, also where they are suggestions or prefixes", () => {
+  const clear = "\x1b[2J"
+  const text = stateDictProblems(
+    state("a.weight", "b.bias", ["c\u202e", [2]]),
+    state(`${clear}.a.weight`, `${clear}.b.bias`, ["c\u202e", [3]], "x".repeat(1e5)),
+  )
+  expect(text).toContain('Without the prefix "\\u001b[2J." 2 of them would be found')
+  expect(text).toContain('missing a.weight float32[1] (given "\\u001b[2J.a.weight")')
+  expect(text).toContain('unexpected "\\u001b[2J.a.weight" float32[1] (expected a.weight)')
+  expect(text).toContain('"c\\u{202e}" is float32[3], expected float32[2]')
+  expect(text).toMatch(/unexpected "x{80}"\.\.\. float32/)
+  expect(text?.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u)
 })

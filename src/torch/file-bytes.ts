@@ -35,7 +35,8 @@ export function readingWeights<T>(path: string, read: (file: OpenFile) => T): T 
 export function readBytes({ descriptor }: OpenFile, position: number, length: number): Buffer {
   const bytes = Buffer.allocUnsafeSlow(length)
   for (let done = 0; done < length; ) {
-    const count = readSync(descriptor, bytes, done, length - done, position + done)
+    const most = Math.min(length - done, 2 ** 30) // readSync throws from 2^31 bytes on
+    const count = readSync(descriptor, bytes, done, most, position + done)
     if (count === 0) throw new Unreadable("it became shorter while it was read")
     done += count
   }
@@ -83,11 +84,22 @@ export class ByteReader {
   }
 }
 
-/** A value from a file, for a message: what is not plain is escaped, what is long is cut. */
+/** A value from a file, for a message: what a terminal would obey or hide is escaped, what is long is cut. */
 export function show(value: unknown): string {
-  if (typeof value === "object" && value !== null) return Array.isArray(value) ? "a list" : "an object"
-  const text = typeof value === "string" ? JSON.stringify(value.slice(0, 80)) : String(value)
-  return text.length > 100 || (typeof value === "string" && value.length > 80) ? `${text.slice(0, 100)}...` : text
+  if (Array.isArray(value))
+    return value.every((item) => typeof item === "number") ? `[${cut(value.join(", "))}]` : "a list"
+  if (typeof value === "object" && value !== null) return "an object"
+  if (typeof value !== "string") return cut(String(value))
+  const text = JSON.stringify(value.slice(0, 80)).replace(unprintable, (c) => `\\u{${c.codePointAt(0)!.toString(16)}}`)
+  return value.length > 80 ? `${text.slice(0, 100)}...` : cut(text)
 }
+
+/** A name from a file, for a message: as it is where it looks like one. */
+export const showName = (name: string): string => (/^[\w.]{1,100}$/.test(name) ? name : show(name))
+
+/** What JSON leaves as it is: C1 controls, marks that turn the direction of writing, zero-width letters, line separators. */
+const unprintable = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu
+
+const cut = (text: string): string => (text.length > 100 ? `${text.slice(0, 100)}...` : text)
 
 export const gib = (bytes: number): string => (bytes / 2 ** 30).toFixed(1)

@@ -249,6 +249,25 @@ describe("tensors", () => {
     refuses(archive(pickle), message)
   })
 
+  test("elements that are repeated: a small file asks for little memory, tied weights are read", () => {
+    const expanded = (...sizes: number[]) => view(0, sizes, [0, 0])
+    const message =
+      /have 536870912 bytes and only 8 are stored, expected .* call contiguous\(\) on them before saving\.$/
+    refuses(archive(x(expanded(2 ** 14, 2 ** 13))), message)
+    refuses(legacy(x(expanded(2 ** 14, 2 ** 13))), message)
+    const parts = Array.from({ length: 8 }, (_, k) => bytes(text(`w${k}`), expanded(2 ** 12, 2 ** 12)))
+    refuses(archive(dict(...parts)), message) // none of them alone, all together
+    expect(values(archive(x(expanded(3, 2))))).toEqual({ w: Array(3).fill([1, 1]) })
+
+    const size = 30 * 2 ** 20
+    const whole = rebuild(storage("ByteStorage", "1", int(size)), int(0), tuple(int(size)), tuple(int(1)))
+    const content = { name: "a/data/1", content: Buffer.alloc(size) }
+    const named = (count: number) => dict(...Array.from({ length: count }, (_, k) => bytes(text(`w${k}`), whole)))
+    writeFileSync(path, archive(named(4), content))
+    expect(tidy(() => loadPth(path).tensors.size)).toBe(4)
+    refuses(archive(named(7), content), /have 220200960 bytes and only 31457280 are stored/)
+  })
+
   test("100,000 empty tensors, and 2,000 views of one storage that stands in the file once", () => {
     const tensors = (count: number, one: Code) =>
       dict(

@@ -5,7 +5,7 @@
 import { fromData } from "./create.ts"
 import { call } from "./dispatch.ts"
 import { bytesPerElement, type DType } from "./dtype.ts"
-import { ByteReader, gib, type OpenFile, readBytes, readingWeights, show, Unreadable } from "./file-bytes.ts"
+import { ByteReader, gib, type OpenFile, readBytes, readingWeights, show, showName, Unreadable } from "./file-bytes.ts"
 import { Known, readPickle } from "./pickle.ts"
 import { memory } from "./runtime.ts"
 import type { Tensor } from "./tensor.ts"
@@ -14,6 +14,10 @@ import { readZipDirectory, readZipEntry } from "./zip.ts"
 
 const MAX_PICKLE = 64 * 2 ** 20 // bytes; a model of 1,000 tensors needs 0.2 MB
 const MAX_TENSORS = 50_000
+// Tensors may have this many bytes: MAX_NAMES times what is stored (tied weights stand under several names), and more
+// where elements are repeated, as expand() does. One element would else become all the memory there is.
+const MAX_NAMES = 4
+const MAX_REPEATED = 64 * 2 ** 20
 const MAGIC = 0x1950a86a20f9469cfc6cn
 const remedy = "In PyTorch, save model.state_dict() alone, or write a .safetensors file"
 
@@ -234,7 +238,7 @@ function surroundings(storages = new Map<string, Storage>()) {
     find(name: string): Known {
       const found = known.get(name)
       if (found) return found
-      const shown = /^[\w.]{1,100}$/.test(name) ? name : show(name)
+      const shown = showName(name)
       if (/^torch\.(\w+\.)?\w+Storage$/.test(name))
         throw new Unreadable(`it holds a ${shown}; expected one of ${Object.keys(storageTypes).join(", ")}`)
       const what = name.startsWith("torch.nn.modules.")
@@ -328,10 +332,17 @@ function readTensors(entries: readonly Entry[], checkpoint: Checkpoint): Map<str
   const views = Map.groupBy(entries, ({ storage }) => storage)
   const largest = Math.max(...Array.from(views.keys(), bytesOf))
   // A storage stands in memory twice, as read and as libtorch has it, while its views are copied.
-  const needed = entries.reduce((sum, { storage, numel }) => sum + bytesOf({ ...storage, count: numel }), 2 * largest)
+  const copies = entries.reduce((sum, { storage, numel }) => sum + bytesOf({ ...storage, count: numel }), 0)
+  const needed = copies + 2 * largest
   const { limitBytes } = memory()
   if (needed > limitBytes)
     throw new Unreadable(`it needs ${gib(needed)} GiB of memory, this machine has ${gib(limitBytes)}`)
+  const stored = Array.from(views.keys(), bytesOf).reduce((sum, bytes) => sum + bytes, 0)
+  if (copies > MAX_NAMES * stored + MAX_REPEATED)
+    throw new Unreadable(
+      `its tensors have ${copies} bytes and only ${stored} are stored, expected at most ${MAX_NAMES} times as many: they ` +
+        "repeat elements. In PyTorch, call contiguous() on them before saving",
+    )
 
   return tidy(() => {
     const tensors = new Map<Entry, Tensor>()

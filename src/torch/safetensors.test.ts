@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { afterEach, beforeEach, expect, test } from "vitest"
+import { afterEach, beforeEach, expect, test, vi } from "vitest"
 import { UserError } from "../errors.ts"
 import { arange, type DType, full, liveTensors, randn, type Tensor, tensor, tidy, zeros } from "./index.ts"
 import { loadSafetensors, saveSafetensors } from "./safetensors.ts"
@@ -97,7 +97,7 @@ const hostile: [what: string, header: unknown, dataBytes: number, message: RegEx
   ["an array", [], 0, /not a JSON object/],
   ["null", "null", 0, /not a JSON object/],
   ["deep nesting", `{"a":${"[".repeat(1e6)}${"]".repeat(1e6)}}`, 0, /not JSON|not described by an object/],
-  ["a name of many megabytes", { ["n".repeat(8e6)]: f32([1], 0, 3) }, 3, /tensor "n+ of shape \[1\] needs 4/],
+  ["a name of many megabytes", { ["n".repeat(8e6)]: f32([1], 0, 3) }, 3, /tensor "n{80}"\.\.\. of shape \[1\] needs 4/],
   ["many escapes", { ['"\\'.repeat(2e6)]: f32([1], 0, 3) }, 3, /header is not JSON/],
   [
     "a key twice",
@@ -154,6 +154,16 @@ test("refuses a file cut off at any byte", () => {
     truncateSync(path, bytes)
     expect(() => loadSafetensors(path)).toThrow(UserError)
   }
+})
+
+test("names are escaped, and a bug of our own is not the file's fault", () => {
+  write({ "\x1b[2J\u202e": f32([1], 0, 3) }, 3)
+  expect(() => loadSafetensors(path)).toThrow(/tensor "\\u001b\[2J\\u\{202e\}" of shape/)
+  write({ a: f32([1], 0, 4) }, 4)
+  vi.spyOn(Array.prototype, "toSorted").mockImplementationOnce(() => {
+    throw new TypeError("ours")
+  })
+  expect(() => loadSafetensors(path)).toThrow(new TypeError("ours"))
 })
 
 test("refuses a header longer than is sensible before reading it, a terabyte of nothing, a folder, and nothing", () => {

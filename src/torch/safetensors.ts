@@ -1,11 +1,10 @@
 // Reads and writes .safetensors: weights without code in them, so that a downloaded file can do no harm.
 // 8 bytes header length (little-endian), a JSON header { name: { dtype, shape, data_offsets } }, then the elements.
 // https://huggingface.co/docs/safetensors
-import { closeSync, fstatSync, openSync, readSync } from "node:fs"
-import { UserError } from "../errors.ts"
-import { fileProblem, writeFileAtomic } from "../files.ts"
+import { writeFileAtomic } from "../files.ts"
 import { fromData } from "./create.ts"
 import { bytesPerElement, type DType } from "./dtype.ts"
+import { gib, type OpenFile, readBytes, readingWeights, show, Unreadable } from "./file-bytes.ts"
 import { memory } from "./runtime.ts"
 import type { Tensor } from "./tensor.ts"
 import { tidy } from "./tidy.ts"
@@ -40,13 +39,7 @@ interface Entry {
  * @throws UserError when the file cannot be read, is damaged or truncated, or holds a dtype that we do not have
  */
 export function loadSafetensors(path: string): { tensors: Map<string, Tensor>; metadata: Record<string, string> } {
-  let file: number
-  try {
-    file = openSync(path, "r")
-  } catch (cause) {
-    throw new UserError(`Cannot read weights ${path}: ${fileProblem(cause)}.`, { cause })
-  }
-  try {
+  return readingWeights(path, (file) => {
     const { entries, metadata, dataStart } = readHeader(file)
     const tensors = tidy(
       () =>
@@ -58,11 +51,7 @@ export function loadSafetensors(path: string): { tensors: Map<string, Tensor>; m
         ),
     )
     return { tensors, metadata }
-  } catch (cause) {
-    throw new UserError(`Cannot read weights ${path}: ${fileProblem(cause)}.`, { cause })
-  } finally {
-    closeSync(file)
-  }
+  })
 }
 
 /**
@@ -118,20 +107,20 @@ export function saveSafetensors(
 
 // --- the header, where everything is checked before any tensor is made -------------------------------------------------
 
-function readHeader(file: number): { entries: Entry[]; metadata: Record<string, string>; dataStart: number } {
-  const { size } = fstatSync(file)
-  if (size < 8) throw new Error(`it is no .safetensors file: ${size} bytes, expected at least 8`)
+function readHeader(file: OpenFile): { entries: Entry[]; metadata: Record<string, string>; dataStart: number } {
+  const { size } = file
+  if (size < 8) throw new Unreadable(`it is no .safetensors file: ${size} bytes, expected at least 8`)
   const length = readBytes(file, 0, 8).readBigUInt64LE()
   if (length > MAX_HEADER)
-    throw new Error(`it is no .safetensors file: a header of ${length} bytes, expected at most ${MAX_HEADER}`)
+    throw new Unreadable(`it is no .safetensors file: a header of ${length} bytes, expected at most ${MAX_HEADER}`)
   const dataStart = 8 + Number(length)
-  if (dataStart > size) throw new Error(`it is truncated: ${size} bytes, its header alone needs ${dataStart}`)
+  if (dataStart > size) throw new Unreadable(`it is truncated: ${size} bytes, its header alone needs ${dataStart}`)
 
   const described = parseHeader(readBytes(file, 8, Number(length)))
   const metadata = described.get("__metadata__") ?? {}
   described.delete("__metadata__")
   if (!isRecord(metadata) || !Object.values(metadata).every((value) => typeof value === "string")) {
-    throw new Error("it is damaged: __metadata__ must hold strings")
+    throw new Unreadable("it is damaged: __metadata__ must hold strings")
   }
   const entries = [...described].map(([name, value]) => entry(name, value))
 
@@ -139,15 +128,16 @@ function readHeader(file: number): { entries: Entry[]; metadata: Record<string, 
   let at = 0
   let largest = 0
   for (const { name, begin, end } of entries.toSorted((a, b) => a.begin - b.begin || a.end - b.end)) {
-    if (begin !== at) throw new Error(`it is damaged: tensor ${show(name)} begins at byte ${begin}, expected ${at}`)
+    if (begin !== at)
+      throw new Unreadable(`it is damaged: tensor ${show(name)} begins at byte ${begin}, expected ${at}`)
     at = end
     largest = Math.max(largest, end - begin)
   }
-  if (dataStart + at > size) throw new Error(`it is truncated: ${size} bytes, expected ${dataStart + at}`)
-  if (dataStart + at < size) throw new Error(`it is damaged: ${size} bytes, expected ${dataStart + at}`)
+  if (dataStart + at > size) throw new Unreadable(`it is truncated: ${size} bytes, expected ${dataStart + at}`)
+  if (dataStart + at < size) throw new Unreadable(`it is damaged: ${size} bytes, expected ${dataStart + at}`)
   const { limitBytes } = memory()
   if (at + largest > limitBytes)
-    throw new Error(`it needs ${gib(at + largest)} GiB of memory, this machine has ${gib(limitBytes)}`)
+    throw new Unreadable(`it needs ${gib(at + largest)} GiB of memory, this machine has ${gib(limitBytes)}`)
   return { entries, metadata: metadata as Record<string, string>, dataStart }
 }
 
@@ -159,12 +149,12 @@ function parseHeader(bytes: Buffer): Map<string, unknown> {
     header = JSON.parse(text)
     keys = keysOf(text)
   } catch (cause) {
-    throw new Error("it is damaged: its header is not JSON", { cause })
+    throw new Unreadable("it is damaged: its header is not JSON", { cause })
   }
-  if (!isRecord(header)) throw new Error("it is damaged: its header is not a JSON object")
+  if (!isRecord(header)) throw new Unreadable("it is damaged: its header is not a JSON object")
   const described = new Map<string, unknown>()
   for (const key of keys) {
-    if (described.has(key)) throw new Error(`it is damaged: its header has ${show(key)} twice`)
+    if (described.has(key)) throw new Unreadable(`it is damaged: its header has ${show(key)} twice`)
     described.set(key, header[key])
   }
   return described
@@ -183,12 +173,14 @@ function keysOf(json: string): string[] {
 }
 
 function entry(name: string, value: unknown): Entry {
-  const wrong = (what: string) => new Error(`it is damaged: tensor ${show(name)} ${what}`)
+  const wrong = (what: string) => new Unreadable(`it is damaged: tensor ${show(name)} ${what}`)
   if (!isRecord(value)) throw wrong("is not described by an object")
   const { dtype: code, shape, data_offsets: offsets } = value
   const dtype = dtypes.get(code)
   if (!dtype)
-    throw new Error(`tensor ${show(name)} has dtype ${show(code)}; expected one of ${[...dtypes.keys()].join(", ")}`)
+    throw new Unreadable(
+      `tensor ${show(name)} has dtype ${show(code)}; expected one of ${[...dtypes.keys()].join(", ")}`,
+    )
   if (!isSizes(shape) || shape.length > 64) throw wrong(`has shape ${show(shape)}`)
   if (!isSizes(offsets) || offsets.length !== 2) throw wrong(`has data_offsets ${show(offsets)}`)
   const [begin, end] = offsets as [number, number]
@@ -199,19 +191,7 @@ function entry(name: string, value: unknown): Entry {
   return { name, dtype, shape, begin, end }
 }
 
-function readBytes(file: number, position: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length)
-  for (let done = 0; done < length; ) {
-    const count = readSync(file, bytes, done, length - done, position + done)
-    if (count === 0) throw new Error("it became shorter while it was read")
-    done += count
-  }
-  return bytes
-}
-
 const isRecord = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 const isSizes = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((size) => Number.isSafeInteger(size) && size >= 0)
-const show = (value: unknown): string => String(JSON.stringify(value)).slice(0, 80)
-const gib = (bytes: number): string => (bytes / 2 ** 30).toFixed(1)

@@ -66,8 +66,11 @@ const schema = z.strictObject({
   initializeLastLayer: z.boolean().default(true).describe("whether the last layer, too, comes from --init-from"),
   freeze: z
     .literal([0, 2, 4, 8, 16])
-    .default(0)
-    .describe("layers up to the encoder's map of this stride keep their weights: 2, 4, 8, 16; 0: all learn"),
+    .nullable()
+    .default(null)
+    .describe(
+      "layers up to the encoder's map of this stride keep their weights: 2, 4, 8, 16; 0: all learn; 4 with --weights, else 0, when left out",
+    ),
   batchNorm: z
     .enum(["auto", "train", "frozen", "unfold"])
     .default("auto")
@@ -99,9 +102,11 @@ const schema = z.strictObject({
   warmup: fraction.default(0.03).describe("share of the run in which the learning rate rises from 0"),
   batchSize: z.int().positive().default(8).describe("images a step"),
   crop: size.default([256, 256]).describe("height,width in pixels of the training crops; one number for squares"),
+  // DeepLab's 0.5 to 2 is for crops of 513 pixels; crops of 256 then show too little of a picture to tell a cow from a horse
+  // (LR-ASPP on 7 classes of VOC, 500 steps: 43.8 % mIoU, up to 1.25: 48.7 %).
   scale: z
     .tuple([z.number().positive(), z.number().positive()])
-    .default([0.5, 2])
+    .default([0.5, 1.25])
     .describe("smallest,largest random scale"),
   scaleStep: z.number().min(0).default(0).describe("scales in steps of this, such as 0.25; 0 for any in between"),
   flip: fraction.default(0.5).describe("probability of a left-right flip"),
@@ -191,7 +196,7 @@ export function parseConfig(input: Record<string, unknown>, name: NameKey = (key
     )
   }
   const startsTrained = config.weights !== null || config.initFrom !== null
-  if (config.freeze > 0 && !startsTrained) {
+  if ((config.freeze ?? 0) > 0 && !startsTrained) {
     throw new UserError(
       `${name("freeze")} keeps layers as they are, and these would be random: give ${name("weights")} or ${name("initFrom")}.`,
     )

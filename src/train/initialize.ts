@@ -5,7 +5,7 @@ import { join } from "node:path"
 import type { Loader } from "../data/loader.ts"
 import { UserError } from "../errors.ts"
 import { encoderNameOf, encoderState, findEncoder, type SegmentationModel } from "../models/index.ts"
-import { BatchNorm2d, foldedBatchNorms, unfoldBatchNorms } from "../nn/index.ts"
+import { BatchNorm2d, unfoldBatchNorms } from "../nn/index.ts"
 import { fromData, loadWeightFile, type Tensor } from "../torch/index.ts"
 import {
   type FetchOptions,
@@ -166,8 +166,7 @@ const UNFOLD_BATCHES = 8
 
 /** Gives the encoder's folded batch-norm statistics from training images. @returns how many layers were folded */
 export async function unfoldEncoder({ backbone }: SegmentationModel, loader: Loader): Promise<number> {
-  const folded = backbone ? foldedBatchNorms(backbone) : []
-  if (folded.length === 0) return 0
+  if (!backbone) return 0
   const images: Tensor[] = []
   try {
     for await (const batch of loader.batches()) {
@@ -176,9 +175,8 @@ export async function unfoldEncoder({ backbone }: SegmentationModel, loader: Loa
       if (images.length === UNFOLD_BATCHES) break
     }
     let next = 0
-    unfoldBatchNorms(folded, () => backbone!.call(images[next++]!), images.length)
+    return unfoldBatchNorms(backbone, () => backbone.call(images[next++]!), images.length)
   } finally {
     for (const image of images) image.dispose()
   }
-  return folded.length
 }

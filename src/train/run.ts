@@ -158,7 +158,7 @@ async function execute(
   const isFolded = initial !== null && model.backbone !== undefined && foldedBatchNorms(model.backbone).length > 0
   if (config.batchNorm === "auto") config = { ...config, batchNorm: isFolded ? "unfold" : "train" }
   if (config.batchNorm === "frozen") freezeBatchNorm(model)
-  if (config.freeze > 0) freezeLayers(model, config.freeze)
+  if (config.freeze) freezeLayers(model, config.freeze)
   model.to({ memoryFormat: preferredMemoryFormat(model) })
 
   const total = trainSet.ids.length + valSet.ids.length
@@ -289,13 +289,14 @@ function resolveOpen(config: TrainConfig, initial: InitialWeights | null): Train
     padding: config.padding ?? (hasPadding ? padding : null),
     // A new head has everything to learn; what the encoder knows must not be shaken off meanwhile.
     headRate: config.headRate ?? (initial && config.weights !== null ? 5 : null),
+    freeze: config.freeze ?? (initial && config.weights !== null ? 4 : 0),
   }
 }
 
 /** @throws UserError for an option that would do nothing */
 function refuseIdleOptions({ freeze, batchNorm, headRate, auxWeight }: TrainConfig, model: SegmentationModel): void {
   const given = {
-    freeze: freeze > 0,
+    freeze: (freeze ?? 0) > 0,
     batchNorm: batchNorm === "frozen" || batchNorm === "unfold",
     headRate: headRate !== null,
   }

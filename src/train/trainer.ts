@@ -54,7 +54,7 @@ export class TrainingError extends Error {
 }
 
 // Of a time budget, evaluations may take this share; on large validation splits they would eat it otherwise.
-const EVALUATION_SHARE = 0.2
+const EVALUATION_SHARE = 0.1
 // A killed process loses at most this much.
 const SAVE_EVERY = 60 // seconds
 // No evaluation is due any more.

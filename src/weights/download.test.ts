@@ -278,6 +278,40 @@ describe("wrong bytes", () => {
     await expectDone(fetchIt())
   })
 
+  test("that are too many end when that is known, with nothing kept", async () => {
+    const most = SIZE + 2 ** 16
+    const long = Buffer.alloc(4 * SIZE)
+    const seen: number[] = []
+    const onProgress = (received: number) => seen.push(received)
+    answer = serve(long)
+    expect(await sentence(fetchIt({ onProgress }))).toMatch(
+      /not the published file: it has 1200000 bytes, expected about 300000\. Nothing of it was kept; try again/,
+    )
+    expect(seen, "refused before the first byte").toEqual([])
+
+    answer = (_, response) => void response.write(long) // chunked, and without end
+    expect(await sentence(fetchIt({ onProgress }))).toContain(
+      `it has more than ${most} bytes, expected about 300000. It was`,
+    )
+    expect(Math.max(...seen)).toBeLessThanOrEqual(most)
+    expect(requests, "each asked once").toHaveLength(2)
+    expect(readdirSync(cache)).toEqual([])
+
+    await interrupted()
+    answer = (_, response) => {
+      response.writeHead(206, { "content-range": `bytes 100000-${4 * SIZE - 1}/*` })
+      response.write(long)
+    }
+    expect(await sentence(fetchIt())).toContain(`more than ${most} bytes`)
+    await interrupted()
+    const mirror = join(folder, "net-x.pth")
+    writeFileSync(mirror, long)
+    vi.stubEnv("PIXELWISE_WEIGHTS_URL", pathToFileURL(folder).href)
+    expect(await sentence(fetchIt())).toMatch(/it has 1200000 bytes, .* put the right one into PIXELWISE_WEIGHTS_URL/)
+    expect(readdirSync(cache)).toEqual([])
+    expect(existsSync(mirror), "only our own copy is deleted").toBe(true)
+  })
+
   test("in the part that had come are found as well", async () => {
     await interrupted()
     writeFileSync(`${path()}.partial`, other.subarray(0, 100_000))

@@ -17,6 +17,7 @@ import type { Weights } from "./registry.ts"
 import { openSource, SourceError } from "./source.ts"
 
 const MIRROR = "PIXELWISE_WEIGHTS_URL"
+const TOLERANCE = 2 ** 16 // bytes; sizes are known to 0.001 MiB
 
 /** What must be known of a file to fetch it. */
 export type Download = Pick<Weights, "url" | "sha256" | "mebibytes">
@@ -128,20 +129,32 @@ async function receivePart(
 ): Promise<void> {
   const partial = `${path}.partial`
   const note = `${partial}.json` // which version of which file it is a part of
+  const expected = bytes(download)
+  const refuse = async (what: string): Promise<never> => {
+    await rm(partial, { force: true })
+    await rm(note, { force: true })
+    throw wrongFile(origin, download, what)
+  }
   const { url, version } = readNote(note)
   const here = url === origin.href ? await hashFile(partial) : undefined
   if (here === undefined || digest(here.hash) !== download.sha256) {
     const part = await openSource(origin, { start: here?.size ?? 0, version, stallSeconds, signal })
     onAnswer()
     try {
+      // Never more than the published file has, so that a wrong server cannot fill the disk.
+      const most = expected + TOLERANCE
+      if (part.total !== undefined && part.total > most)
+        await refuse(`it has ${part.total} bytes, expected about ${expected}. Nothing of it was kept`)
       const resumes = here !== undefined && part.start > 0
       const hash = resumes ? here.hash : createHash("sha256")
       await using file = await open(partial, resumes ? "r+" : "w")
       if (!resumes) writeFileAtomic(note, JSON.stringify({ url: origin.href, version: part.version }))
-      const total = part.total ?? bytes(download)
+      const total = part.total ?? expected
       let received = part.start
       onProgress?.(received, total)
       for await (const chunk of part.body) {
+        if (received + chunk.length > most)
+          await refuse(`it has more than ${most} bytes, expected about ${expected}. It was deleted`)
         await writeAll(file, chunk, received)
         hash.update(chunk)
         received += chunk.length
@@ -151,11 +164,8 @@ async function receivePart(
         throw new SourceError("interrupted", `${received} bytes came instead of ${part.total}`)
       await file.sync()
       const got = digest(hash)
-      if (got !== download.sha256) {
-        await rm(partial)
-        await rm(note)
-        throw wrongFile(origin, download, got)
-      }
+      if (got !== download.sha256)
+        await refuse(`its SHA-256 begins with ${got}, expected ${download.sha256}. It was deleted`)
     } finally {
       part.close()
     }
@@ -237,10 +247,7 @@ async function failure(
   return new UserError(`Cannot download ${what}: ${error.message}${kept}. ${advice}`, { cause: error })
 }
 
-function wrongFile(origin: URL, { url, sha256 }: Download, got: string): UserError {
+function wrongFile(origin: URL, { url }: Download, what: string): UserError {
   const advice = origin.href === url ? "try again, or from another network" : `put the right one into ${MIRROR}`
-  return new UserError(
-    `What came from ${origin} is not the published file: its SHA-256 begins with ${got}, expected ${sha256}. ` +
-      `It was deleted; ${advice}.`,
-  )
+  return new UserError(`What came from ${origin} is not the published file: ${what}; ${advice}.`)
 }

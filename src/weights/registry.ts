@@ -1,6 +1,7 @@
 // The weights that torchvision publishes for our models: where they are, how to recognise them, how images are prepared
-// for them, and what they score. Written by hand from torchvision 0.14; registry.test.ts compares with what
-// golden.py reads out of torchvision itself. https://pytorch.org/vision/0.14/models.html
+// for them, and what they score. Written by hand from torchvision 0.14; tests/parity/weights.test.ts compares with
+// what torchvision itself says. https://pytorch.org/vision/0.14/models.html
+import { normalizations } from "../data/transforms.ts"
 import { didYouMean } from "../errors.ts"
 
 export type Weights = {
@@ -68,7 +69,6 @@ const coco = {
   lraspp_mobilenet_v3_large: [3_221_538, "lraspp_mobilenet_v3_large-d234d4ea", 12.49, 57.9],
 } satisfies Record<string, [number, string, number, number]>
 
-const color = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] } as const
 const address = (file: string) => `https://download.pytorch.org/models/${file}.pth`
 
 /** All of them; among those of one model the last is its default. */
@@ -78,7 +78,8 @@ export const publishedWeights: readonly Weights[] = [
       ([sha256, mebibytes, percent], k): Weights => ({
         ...{ name: `${model}.imagenet1k_v${k + 1}`, model, url: address(`${model}-${sha256}`), sha256, mebibytes },
         ...{ parameters, kind: "classification", classes: 1000 },
-        preprocessing: { resize: k === 0 ? 256 : 232, crop: 224, ...color }, // V2 cuts less away around the crop
+        // V2 cuts less away around the crop
+        preprocessing: { resize: k === 0 ? 256 : 232, crop: 224, ...normalizations.imagenet },
         score: { metric: "acc@1", percent, on: "ImageNet-1K" },
       }),
     ),
@@ -87,7 +88,7 @@ export const publishedWeights: readonly Weights[] = [
     ([model, [parameters, file, mebibytes, percent]]): Weights => ({
       ...{ name: `${model}.coco_with_voc_labels_v1`, model, url: address(file), sha256: file.slice(-8), mebibytes },
       ...{ parameters, kind: "segmentation", classes: vocClassNames.length, classNames: vocClassNames },
-      preprocessing: { resize: 520, ...color },
+      preprocessing: { resize: 520, ...normalizations.imagenet },
       score: { metric: "mIoU", percent, on: "COCO-val2017-VOC-labels" },
     }),
   ),

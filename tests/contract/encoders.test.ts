@@ -122,6 +122,7 @@ test.each([
   ["resnet18", {}, 49, 70],
   ["resnet50", {}, 33, 46],
   ["mobilenet_v2_0.35", {}, 49, 70],
+  ["mobilenet_v2_0.1", {}, 49, 70], // stages of as many channels as the one before: still no shortcut where it strided
   ["mobilenet_v2_0.35", { padding: "tensorflow" }, 65, 97],
   ["vgg16_bn", {}, 64, 96],
 ] as const)(
@@ -198,6 +199,9 @@ test.each([
   ["resnet_18", {}, 'Unknown encoder "resnet_18". Did you mean "resnet18"?'],
   ["resnet18_0.5", {}, 'Unknown encoder "resnet18_0.5".'],
   ["mobilenet_v2_99", {}, 'Unknown encoder "mobilenet_v2_99".'],
+  ["mobilenet_v2_0.35", { width: 1 }, "has its width in its name; leave out width 1."],
+  ["mobilenet_v2", { width: 99 }, "width is 99; mobilenet_v2 can have 0.05 to 8 times its channels."],
+  ["mobilenet_v2", { width: Number.NaN }, "width is NaN;"],
   ["toString", {}, 'Unknown encoder "toString".'],
 ] as const)("%s %o is refused, with the reason", (name, options, message) => {
   expect(() => createEncoder(name, options as unknown as EncoderOptions)).toThrow(message)

@@ -1,7 +1,7 @@
 // What the recorded graph must be for every model: complete, so that whoever reads it (an exporter) can compute the
 // model from it and the state dict alone; and summaries and receptive fields that agree with published numbers.
 import { describe, expect, test } from "vitest"
-import { createClassifier, createEncoder, createModel, type ModelOptions, type models } from "../../src/models/index.ts"
+import { createClassifier, createEncoder, createModel, type ModelEntry, models } from "../../src/models/index.ts"
 import { type AnyModule, receptiveField, receptiveWindow, recordForward, summary } from "../../src/nn/index.ts"
 import {
   call,
@@ -18,20 +18,6 @@ import {
   type TensorRef,
   tidy,
 } from "../../src/torch/index.ts"
-
-const small: Record<keyof typeof models, Partial<ModelOptions>> = {
-  unet: { width: 4, depth: 3 },
-  linknet: {},
-  segnet: {},
-  fcn32s: { encoder: "mobilenet_v2_0.35", width: 8 },
-  fcn16s: { encoder: "squeezenet1_1", width: 8 },
-  fcn8s: { encoder: "resnet18", width: 8 },
-  fcn: { encoder: "resnet18", aux: true },
-  pspnet: { encoder: "mobilenet_v2_0.35" },
-  deeplabv3: { encoder: "mobilenet_v2_0.35" },
-  deeplabv3plus: { encoder: "resnet18" },
-  lraspp: {},
-}
 
 /** Computes a recording's outputs from the graph, new inputs and the model's state. */
 function replay(recording: Recording, model: AnyModule, inputs: readonly Tensor[]): Tensor[] {
@@ -63,10 +49,10 @@ function replay(recording: Recording, model: AnyModule, inputs: readonly Tensor[
   return recording.outputs.map(({ value }) => values.get(value)!)
 }
 
-describe.each(Object.entries(small))("%s", (name, options) => {
+describe.each(Object.entries<ModelEntry>(models))("%s", (name, { small }) => {
   test("its recording computes what it computes, from other images too, and keeps no tensor", () => {
     manualSeed(1)
-    using model = createModel(name, { numClasses: 3, ...options })
+    using model = createModel(name, { numClasses: 3, ...small })
     const live = liveTensors()
     const recording = recordForward(model, [1, 3, 40, 33])
     expect(liveTensors()).toBe(live)
@@ -82,7 +68,7 @@ describe.each(Object.entries(small))("%s", (name, options) => {
   })
 
   test("every operator ran in a call; rows add up to the parameters of the model", () => {
-    using model = createModel(name, { numClasses: 3, ...options })
+    using model = createModel(name, { numClasses: 3, ...small })
     const recording = recordForward(model, [1, 3, 40, 33])
     expect(recording.operators.every((op) => recording.calls[op.call])).toBe(true)
     const { rows, parameters } = summary(model, [1, 3, 40, 33])

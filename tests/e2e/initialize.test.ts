@@ -49,7 +49,14 @@ beforeAll(async () => {
 
 test("--weights go into the encoder and decide how images are prepared, in training and after it", async () => {
   const { run } = await startRun(config({ weights, learningRate: nothing }), join(folder, "encoder"))
-  const expected = { normalization: "symmetric", padding: "tensorflow", batchNorm: "train", headRate: 5, weights }
+  const expected = {
+    normalization: "symmetric",
+    padding: "tensorflow",
+    batchNorm: "train",
+    headRate: 5,
+    freeze: 4,
+    weights,
+  }
   expect(run.config).toMatchObject(expected)
   const given = loadSafetensors(weights).tensors
   const state = last(run)
@@ -91,8 +98,8 @@ test("folded batch-norm is noticed and unfolded; frozen, it stays as it is", asy
   expect(notices.at(-1)).toMatch(/folded .* and stays so/)
   const before = loadSafetensors(foldedWeights).tensors
   const after = last(run)
-  expect(values(after.get("model.backbone.0.1.running_var"))).toEqual(values(before.get("features.0.1.running_var")))
-  expect(values(after.get("model.backbone.0.1.weight"))).not.toEqual(values(before.get("features.0.1.weight")))
+  expect(values(after.get("model.backbone.18.1.running_var"))).toEqual(values(before.get("features.18.1.running_var")))
+  expect(values(after.get("model.backbone.18.1.weight"))).not.toEqual(values(before.get("features.18.1.weight")))
 
   const spoilt = config({ weights: foldedWeights, batchNorm: "train" })
   await startRun(spoilt, join(folder, "spoilt"), { onNotice })

@@ -2,7 +2,7 @@
 // and names cats and dogs badly. Witness: the masks of VOC 2012, and ImageNet's ranges of classes.
 import { existsSync } from "node:fs"
 import { resolve } from "node:path"
-import { expect, test } from "vitest"
+import { beforeAll, describe, expect, test } from "vitest"
 import { imagenet, resize, symmetric } from "../../src/data/transforms.ts"
 import { openVocFolder } from "../../src/data/voc-folder.ts"
 import { createClassifier } from "../../src/models/index.ts"
@@ -55,11 +55,10 @@ interface Case {
 }
 
 /** Share of photographs whose best class is in range, and the mean probability of the range. */
-async function score({ name, file, numClasses, padding, normalization }: Case) {
+function score(all: readonly Photo[], { name, file, numClasses, padding, normalization }: Case) {
   using classifier = createClassifier(name, { numClasses, padding }).eval()
   tidy(() => classifier.loadStateDict(loadWeightFile(resolve(root, "weights", file)).tensors))
   const shift = numClasses - 1000 // class 0 of 1001 is background
-  const all = await photos()
   let [right, probability] = [0, 0]
   for (const { range, crop } of all) {
     tidy(() => {
@@ -73,41 +72,36 @@ async function score({ name, file, numClasses, padding, normalization }: Case) {
         .item()
     })
   }
-  return { photos: all.length, accuracy: right / all.length, probability: probability / all.length }
+  return { accuracy: right / all.length, probability: probability / all.length }
 }
 
-const mobilenet = {
-  name: "mobilenet_v2",
-  file: "mobilenet_v2_1.0_224_from_int8_ptq.safetensors",
-  numClasses: 1001,
-  normalization: symmetric,
-} as const
+// Beside each threshold what was measured (libtorch 1.13); 2 photographs are 0.05.
+describe.skipIf(missing !== "")(`cats and dogs${missing}`, () => {
+  let all: Photo[] = []
+  beforeAll(async () => {
+    all = await photos()
+    expect(all.length).toBeGreaterThan(30) // 43
+  }, 60_000)
 
-test.skipIf(missing !== "")(
-  `MobileNetV2 knows cats and dogs, best with the padding it was trained with${missing}`,
-  async () => {
-    const tensorflow = await score({ ...mobilenet, padding: "tensorflow" })
-    const other = await score({ ...mobilenet, padding: "symmetric" })
-    const wrong = await score({ ...mobilenet, padding: "tensorflow", normalization: imagenet })
-    console.log({ tensorflow, symmetric: other, wrongNormalization: wrong })
-    expect(tensorflow.photos).toBeGreaterThan(30)
-    expect(tensorflow.accuracy).toBeGreaterThan(0.75)
-    expect(tensorflow.probability).toBeGreaterThan(other.probability)
-  },
-  120_000,
-)
+  // By accuracy so few do not tell the paddings apart: TensorFlow's 34 right, symmetric 37.
+  test("MobileNetV2 knows them, and is surer with the padding and the normalisation it was trained with", () => {
+    const mobilenet = {
+      name: "mobilenet_v2",
+      file: "mobilenet_v2_1.0_224_from_int8_ptq.safetensors",
+      numClasses: 1001,
+      padding: "tensorflow",
+      normalization: symmetric,
+    } as const
+    const right = score(all, mobilenet)
+    expect(right.accuracy).toBeGreaterThan(0.75) // 0.791
+    expect(right.probability).toBeGreaterThan(0.6) // 0.648
+    expect(right.probability).toBeGreaterThan(score(all, { ...mobilenet, padding: "symmetric" }).probability) // 0.636
+    expect(right.probability).toBeGreaterThan(score(all, { ...mobilenet, normalization: imagenet }).probability) // 0.580
+  }, 120_000)
 
-test.skipIf(missing !== "")(
-  `SqueezeNet knows cats and dogs${missing}`,
-  async () => {
-    const result = await score({
-      name: "squeezenet1_1",
-      file: "squeezenet1_1.safetensors",
-      numClasses: 1000,
-      normalization: imagenet,
-    })
-    console.log(result)
-    expect(result.accuracy).toBeGreaterThan(0.6)
-  },
-  60_000,
-)
+  test("SqueezeNet knows them", () => {
+    const file = "squeezenet1_1.safetensors"
+    const { accuracy } = score(all, { name: "squeezenet1_1", file, numClasses: 1000, normalization: imagenet })
+    expect(accuracy).toBeGreaterThan(0.6) // 0.698
+  }, 60_000)
+})

@@ -5,11 +5,13 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import {
   createClassifier,
   createModel,
+  DeepLabV3,
+  type Encoder,
   encoderNames,
   presets,
   type SegmentationOutput,
 } from "../../src/models/index.ts"
-import { type AnyModule, Conv2d, Dropout, init } from "../../src/nn/index.ts"
+import { type AnyModule, Conv2d, Dropout, init, Module } from "../../src/nn/index.ts"
 import { arange, aten, manualSeed, noGrad, ones, randn, type Tensor, tensor, tidy } from "../../src/torch/index.ts"
 import { expectClose, Golden, goldenJson } from "./golden.ts"
 
@@ -52,9 +54,9 @@ function keysOf(model: AnyModule): Keys {
   return { count: lines.length, sha256: createHash("sha256").update(lines.join("")).digest("hex") }
 }
 
-function image(n: number, h: number, w: number): Tensor {
+function image(n: number, h: number, w: number, channels = 3): Tensor {
   manualSeed(n * h * w)
-  return randn([n, 3, h, w])
+  return randn([n, channels, h, w])
 }
 
 function create(name: string, { kind }: Spec, { aux = true } = {}): AnyModule {
@@ -145,6 +147,37 @@ test.each(withAux)("%s without its auxiliary head: no keys, no output, the same 
     const result = outputs(model.call(image(1, 17, 23)))
     expect(Object.keys(result)).toEqual(["out"])
     expectClose(result.out!, golden.get(`${name}/eval 17 23/out`), TOLERANCE, "logits")
+  })
+})
+
+/** Its map is the image itself. */
+class NoEncoder extends Module<[Tensor], Tensor[]> implements Encoder {
+  readonly channels: readonly number[]
+  readonly strides: readonly number[]
+
+  constructor(channels: number, stride: number) {
+    super()
+    this.channels = [channels, channels]
+    this.strides = [stride, stride]
+  }
+
+  layersOf(): readonly Module[] {
+    return []
+  }
+
+  protected override forward(image: Tensor): Tensor[] {
+    return this.channels.map(() => image.alias())
+  }
+}
+
+// The models above see maps so small that of ASPP's 3x3 convolutions only the middle tap is inside.
+test("DeepLabV3's head at output stride 8, on a map of 40x40 pixels", () => {
+  using model = tidy(() => new DeepLabV3(new NoEncoder(8, 8), { numClasses: classes })).eval()
+  fill(model, 1)
+  tidy(() => {
+    using _ = noGrad()
+    const { logits } = model.call(image(1, 40, 40, 8))
+    expectClose(logits, golden.get("DeepLabHead"), TOLERANCE, "logits")
   })
 })
 
