@@ -4,16 +4,15 @@
 // folded MobileNetV2 reached 33 % mIoU on CamVid, a smaller one with its statistics 60 %.)
 import { fromData, noGrad, type Tensor, tidy } from "../torch/index.ts"
 import type { AnyModule } from "./module.ts"
-import { BatchNorm2d } from "./norm.ts"
+import { type BatchNorm2d, batchNormsOf } from "./norm.ts"
 
 /**
  * The folded batch-norms of a module: with variance 1, or 1 - eps, which makes the layer exact (MobileNetV3's eps is 1e-3).
  * New layers have the same statistics but no bias yet, and are not counted.
  */
 export function foldedBatchNorms(module: AnyModule): BatchNorm2d[] {
-  const norms = Array.from(module.namedModules(), ([, child]) => child).filter((child) => child instanceof BatchNorm2d)
   return tidy(() =>
-    norms.filter(({ weight, bias, running_mean, running_var, eps }) => {
+    batchNormsOf(module).filter(({ weight, bias, running_mean, running_var, eps }) => {
       const is = (tensor: Tensor, value: number) => tensor.sub(value).abs().max().item() < 1e-4
       return is(weight, 1) && is(running_mean, 0) && (is(running_var, 1) || is(running_var, 1 - eps)) && !is(bias, 0)
     }),

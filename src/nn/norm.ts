@@ -1,6 +1,6 @@
 // Normalisation layers. Fields that become checkpoint keys keep PyTorch's spelling.
 import { aten, ones, Parameter, ShapeError, StateBuffer, type Tensor, zeros } from "../torch/index.ts"
-import { Module } from "./module.ts"
+import { type AnyModule, Module } from "./module.ts"
 
 /**
  * Batch normalisation over N, H and W, per channel. Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167
@@ -41,6 +41,11 @@ export class BatchNorm2d extends Module {
     // cuDNN's flag is read on CUDA only
     return aten.batch_norm(x, weight, bias, running_mean, running_var, useBatch, momentum, eps, true)
   }
+}
+
+/** All batch-norms of a module, in order. */
+export function batchNormsOf(module: AnyModule): BatchNorm2d[] {
+  return Array.from(module.namedModules(), ([, child]) => child).filter((child) => child instanceof BatchNorm2d)
 }
 
 /** Normalises groups of channels of each image by itself, so the batch size does not matter. Wu and He 2018, https://arxiv.org/abs/1803.08494 */

@@ -5,7 +5,7 @@ import { join } from "node:path"
 import type { Loader } from "../data/loader.ts"
 import { UserError } from "../errors.ts"
 import { encoderNameOf, encoderState, findEncoder, type SegmentationModel } from "../models/index.ts"
-import { BatchNorm2d, unfoldBatchNorms } from "../nn/index.ts"
+import { batchNormsOf, unfoldBatchNorms } from "../nn/index.ts"
 import { fromData, loadWeightFile, type Tensor } from "../torch/index.ts"
 import {
   type FetchOptions,
@@ -136,9 +136,6 @@ function loading(path: string, load: () => void): void {
 }
 
 // --- which layers learn, and how ----------------------------------------------------------------------------------------
-
-const batchNormsOf = (module: { namedModules(): Iterable<[string, object]> }): BatchNorm2d[] =>
-  Array.from(module.namedModules(), ([, child]) => child).filter((child) => child instanceof BatchNorm2d)
 
 /** The encoder's batch-norm uses its running statistics in training too. */
 export function freezeBatchNorm({ backbone }: SegmentationModel): void {

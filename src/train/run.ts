@@ -139,13 +139,13 @@ async function execute(
   const trainSet = openVocFolder(config.data, { split: config.trainSplit, ...selection })
   const valSet = openVocFolder(config.data, { split: config.valSplit, ...selection })
   const { labelMap } = trainSet
-  const numClasses = labelMap.classes.length
-
   const classNames = labelMap.classes.map(({ name }) => name)
+  const numClasses = classNames.length
 
-  // First what is quick to fail: the options, then the weights.
-  if (!resume) createModel(config.model, { ...modelOptions(config), numClasses }).dispose()
-  const initial = resume ? null : await readInitialWeights(config, { signal, onProgress: onDownload })
+  // First what is quick to fail: the options, before weights are downloaded for them.
+  const isPretrained = !resume && (config.weights ?? config.initFrom) !== null
+  if (isPretrained) createModel(config.model, { ...modelOptions(config), numClasses }).dispose()
+  const initial = isPretrained ? await readInitialWeights(config, { signal, onProgress: onDownload }) : null
   config = resolveOpen(config, initial)
   manualSeed(config.seed)
   using model = createModel(config.model, { ...modelOptions(config), numClasses })
