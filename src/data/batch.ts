@@ -3,7 +3,7 @@
 import { UserError } from "../errors.ts"
 import { randomFor } from "./random.ts"
 import type { Transform } from "./transforms.ts"
-import type { VocFolder } from "./voc-folder.ts"
+import type { SampleSource } from "./voc-folder.ts"
 
 /** Which samples, for which step: all that a batch depends on besides data set and transform. */
 export type BatchPlan = {
@@ -27,12 +27,12 @@ export type Batch = {
 }
 
 /** @throws UserError when a sample cannot be read, or samples come out in different sizes */
-export async function makeBatch(dataset: VocFolder, transform: Transform, plan: BatchPlan): Promise<Batch> {
+export async function makeBatch(source: SampleSource, transform: Transform, plan: BatchPlan): Promise<Batch> {
   const { seed, epoch, step, indices } = plan
   const ids: string[] = []
   let [images, masks, height, width] = [new Float32Array(), new Uint8Array(), 0, 0]
   for (const [position, index] of indices.entries()) {
-    const sample = transform(await dataset.readSample(index), randomFor(seed, epoch, index))
+    const sample = transform(await source.readSample(index), randomFor(seed, epoch, index))
     if (position === 0) {
       ;({ height, width } = sample)
       images = new Float32Array(indices.length * 3 * height * width)

@@ -3,16 +3,21 @@ import { workerData } from "node:worker_threads"
 import { move, transferableSymbol, valueSymbol } from "piscina"
 import { UserError } from "../errors.ts"
 import { type Batch, type BatchPlan, makeBatch } from "./batch.ts"
+import { cached } from "./sample-cache.ts"
 import { buildTransform, type TransformSpec } from "./transforms.ts"
 import { type VocFiles, VocFolder } from "./voc-folder.ts"
 
-export type WorkerSetup = { readonly files: VocFiles; readonly transform: TransformSpec }
+export type WorkerSetup = {
+  readonly files: VocFiles
+  readonly transform: TransformSpec
+  readonly cacheBytes: number
+}
 
 /** A batch, or the message of a UserError: between threads an error keeps its message but not its class. */
 export type WorkerAnswer = { readonly batch: Batch } | { readonly problem: string }
 
 const setup = workerData as WorkerSetup
-const dataset = new VocFolder(setup.files)
+const source = cached(new VocFolder(setup.files), setup.cacheBytes)
 const transform = buildTransform(setup.transform)
 
 let queue: Promise<unknown> = Promise.resolve()
@@ -26,7 +31,7 @@ export default function work(plan: BatchPlan): Promise<WorkerAnswer> {
 
 async function answerTo(plan: BatchPlan): Promise<WorkerAnswer> {
   try {
-    const batch = await makeBatch(dataset, transform, plan)
+    const batch = await makeBatch(source, transform, plan)
     const buffers = [batch.images.buffer, batch.masks.buffer] // moved to the main thread, not copied
     return move({ [transferableSymbol]: buffers, [valueSymbol]: { batch } }) as unknown as WorkerAnswer
   } catch (error) {

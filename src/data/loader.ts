@@ -8,8 +8,9 @@ import { UserError } from "../errors.ts"
 import { type Batch, type BatchPlan, makeBatch } from "./batch.ts"
 import type { WorkerAnswer, WorkerSetup } from "./loader-worker.ts"
 import { permutation, randomFor } from "./random.ts"
+import { cached } from "./sample-cache.ts"
 import { buildTransform, type Transform, type TransformSpec } from "./transforms.ts"
-import type { VocFolder } from "./voc-folder.ts"
+import type { SampleSource, VocFolder } from "./voc-folder.ts"
 
 export type LoaderOptions = {
   readonly batchSize: number
@@ -20,6 +21,8 @@ export type LoaderOptions = {
   readonly workers?: number
   /** Batches made ahead. Bounded, because decoding competes with training for the same cores. */
   readonly prefetch?: number
+  /** Memory for decoded samples, of all workers together; 0 reads every sample anew. */
+  readonly cacheBytes?: number
 }
 
 /** All cores but one, which stays with training; at least 1, at most 4. */
@@ -39,6 +42,7 @@ export class Loader {
   waitSeconds = 0
 
   readonly #dataset: VocFolder
+  readonly #source: SampleSource
   readonly #batchSize: number
   readonly #seed: number
   readonly #prefetch: number
@@ -48,13 +52,22 @@ export class Loader {
 
   constructor(
     dataset: VocFolder,
-    { batchSize, transform, seed = 0, workers = defaultWorkers(), prefetch = Math.max(2, workers) }: LoaderOptions,
+    {
+      batchSize,
+      transform,
+      seed = 0,
+      workers = defaultWorkers(),
+      prefetch = Math.max(2, workers),
+      cacheBytes = 0,
+    }: LoaderOptions,
   ) {
     checkWhole("batchSize", batchSize, 1)
     checkWhole("workers", workers, 0)
     checkWhole("prefetch", prefetch, 1)
+    checkWhole("cacheBytes", cacheBytes, 0)
     if (!Number.isSafeInteger(seed)) throw new UserError(`seed: got ${seed}; expected a whole number.`)
     this.#dataset = dataset
+    this.#source = cached(dataset, cacheBytes)
     this.#batchSize = batchSize
     this.#seed = seed
     this.#prefetch = workers === 0 ? 0 : prefetch
@@ -67,7 +80,11 @@ export class Loader {
         maxThreads: workers,
         concurrentTasksPerWorker: Math.ceil(prefetch / workers),
         recordTiming: false,
-        workerData: { files: dataset.files, transform } satisfies WorkerSetup,
+        workerData: {
+          files: dataset.files,
+          transform,
+          cacheBytes: Math.floor(cacheBytes / workers),
+        } satisfies WorkerSetup,
       })
       this.#pool.on("error", () => {}) // an idle worker died: the pool has replaced it, and a batch that fails says so itself
     }
@@ -147,7 +164,7 @@ export class Loader {
 
   async #load(plan: BatchPlan): Promise<Batch> {
     if (this.#isClosed) throw new Error("Loader: it is closed")
-    if (this.#pool === undefined) return makeBatch(this.#dataset, this.#transform, plan)
+    if (this.#pool === undefined) return makeBatch(this.#source, this.#transform, plan)
     const answer = await this.#pool.run(plan).catch((cause) => {
       throw this.#isClosed ? new Error("Loader: closed while a batch was awaited", { cause }) : cause
     })

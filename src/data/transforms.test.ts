@@ -54,18 +54,20 @@ describe("randomCrop", () => {
     min: fc.double({ min: 0.3, max: 1.2, noNaN: true }),
     range: fc.double({ min: 0, max: 1.5, noNaN: true }),
     scaleStep: fc.constantFrom(0, 0.25),
+    fill: fc.boolean(),
     seed: fc.nat(),
   })
 
   test("image and mask stay together under every scale, crop, padding and flip", () => {
     let checked = 0
     fc.assert(
-      fc.property(options, ({ width, height, cropSize, min, range, scaleStep, seed }) => {
+      fc.property(options, ({ width, height, cropSize, min, range, scaleStep, fill, seed }) => {
         const sample = coded(width, height)
         const crop = randomCrop({
           cropSize,
           scale: [min, min + range],
           scaleStep,
+          fill,
           flip: 0.5,
           verticalFlip: 0.5,
           ...plain,
@@ -89,6 +91,23 @@ describe("randomCrop", () => {
       { numRuns: 300 },
     )
     expect(checked).toBeGreaterThan(10_000) // pixels; a single crop may have none, all of them together may not
+  })
+
+  test("fill: no padding, and nothing else changes where the picture fills the crop anyway", () => {
+    let enlarged = 0
+    fc.assert(
+      fc.property(options, ({ width, height, cropSize, min, range, scaleStep, seed }) => {
+        const [sample, scale] = [coded(width, height), [min, min + range]] as const
+        const [padded, filled] = [false, true].map((fill) =>
+          randomCrop({ cropSize, scale, scaleStep, fill, ...plain })(sample, randomFor(seed)),
+        )
+        expect(filled!.mask.includes(255)).toBe(false)
+        if (padded!.mask.includes(255)) enlarged++
+        else expect(filled).toEqual(padded)
+      }),
+      { numRuns: 200 },
+    )
+    expect(enlarged).toBeGreaterThan(20)
   })
 
   test("a mask never gains a label", () => {

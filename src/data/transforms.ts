@@ -44,6 +44,8 @@ export type RandomCropOptions = Normalization & {
   readonly scale?: readonly [min: number, max: number]
   /** 0: any factor between them; else only min, min + step, min + 2 step ... max (DeepLab: 0.25). */
   readonly scaleStep?: number
+  /** Enlarge a picture that would not fill the crop, beyond the largest scale if need be, instead of padding it. */
+  readonly fill?: boolean
   /** Probability of a left-right flip. */
   readonly flip?: number
   /** Probability of an up-down flip. */
@@ -52,12 +54,14 @@ export type RandomCropOptions = Normalization & {
 
 /**
  * DeepLab's training crop: random scale (new size = trunc(size * factor)), padding at the bottom and right up to the
- * crop (image: 0 after normalisation, which is the mean; mask: 255), uniform random crop, flips.
+ * crop (image: 0 after normalisation, which is the mean; mask: 255), uniform random crop, flips. With `fill` there is no
+ * padding: it is like nothing that whole images show, and batch-norm would take it into its statistics.
  */
 export function randomCrop({
   cropSize,
   scale: [min, max] = [0.5, 2],
   scaleStep = 0,
+  fill = false,
   flip = 0.5,
   verticalFlip = 0,
   ...normalization
@@ -74,9 +78,11 @@ export function randomCrop({
   }
   return (sample, random) => {
     // Flips are drawn last and always, so that turning them off changes no crop.
-    const factor = factors > 0 ? min + scaleStep * random.int(0, factors - 1) : random.uniform(min, max)
-    const height = Math.max(1, Math.trunc(sample.height * factor))
-    const width = Math.max(1, Math.trunc(sample.width * factor))
+    const drawn = factors > 0 ? min + scaleStep * random.int(0, factors - 1) : random.uniform(min, max)
+    const [leastHeight, leastWidth] = fill ? size : [1, 1]
+    const factor = fill ? Math.max(drawn, size[0] / sample.height, size[1] / sample.width) : drawn
+    const height = Math.max(leastHeight, Math.trunc(sample.height * factor))
+    const width = Math.max(leastWidth, Math.trunc(sample.width * factor))
     const top = random.int(0, Math.max(0, height - size[0]))
     const left = random.int(0, Math.max(0, width - size[1]))
     const isFlipped = random.chance(flip)

@@ -59,7 +59,12 @@ export function openVocFolder(root: string, { split, labelMap, ...selection }: V
   return new VocFolder({ root, split, ids, images, masks, source, ...selectClasses(source, selection) })
 }
 
-export class VocFolder {
+/** Where samples come from, by their position in the split. */
+export interface SampleSource {
+  readSample(index: number): Promise<Sample>
+}
+
+export class VocFolder implements SampleSource {
   readonly files: VocFiles
   readonly #readMask: (file: string) => Mask
 

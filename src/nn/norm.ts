@@ -15,7 +15,7 @@ export class BatchNorm2d extends Module {
   readonly running_var: StateBuffer // [C], unbiased
   readonly num_batches_tracked: StateBuffer // [] int64
   readonly eps: number
-  readonly momentum: number
+  momentum: number
   /** Whether the running statistics are used, and stay as they are, in training too. Weight and bias learn all the same. */
   frozen = false
   /** While set, it is shown each input. */

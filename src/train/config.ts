@@ -75,6 +75,13 @@ const schema = z.strictObject({
     .enum(["auto", "train", "frozen", "unfold"])
     .default("auto")
     .describe("the encoder's batch-norm: auto unfolds what was folded, and trains"),
+  batchNormBatches: z
+    .int()
+    .min(0)
+    .default(16)
+    .describe(
+      "training batches, unscaled, that batch-norm's statistics are measured on before each evaluation; 0: as training left them",
+    ),
   normalization: z
     .enum(normalizationNames)
     .nullable()
@@ -109,6 +116,10 @@ const schema = z.strictObject({
     .default([0.5, 1.25])
     .describe("smallest,largest random scale"),
   scaleStep: z.number().min(0).default(0).describe("scales in steps of this, such as 0.25; 0 for any in between"),
+  fill: z
+    .boolean()
+    .default(true)
+    .describe("whether pictures that would not fill the crop are enlarged; otherwise they are padded"),
   flip: fraction.default(0.5).describe("probability of a left-right flip"),
   verticalFlip: fraction.default(0).describe("probability of an up-down flip"),
 
@@ -126,6 +137,12 @@ const schema = z.strictObject({
   seed: z.int().min(0).default(0).describe("seed of weights, order and augmentation"),
   workers: z.int().min(0).nullable().default(null).describe("threads that load images; by the cores when left out"),
   threads: z.int().positive().nullable().default(null).describe("threads that compute; all cores when left out"),
+  cache: z
+    .int()
+    .min(0)
+    .nullable()
+    .default(null)
+    .describe("MiB of memory for decoded training images; an eighth of all memory when left out, 0 for none"),
 })
 
 export type TrainConfig = z.output<typeof schema>

@@ -4,6 +4,7 @@ import { resolve } from "node:path"
 import { isDeepStrictEqual } from "node:util"
 import { type Census, censusLabels } from "../data/census.ts"
 import { defaultWorkers, Loader } from "../data/loader.ts"
+import { defaultCacheBytes } from "../data/sample-cache.ts"
 import { normalizations } from "../data/transforms.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
@@ -16,9 +17,9 @@ import {
   preferredMemoryFormat,
   type SegmentationModel,
 } from "../models/index.ts"
-import { foldedBatchNorms } from "../nn/index.ts"
+import { foldedBatchNorms, measureBatchNorms } from "../nn/index.ts"
 import { createOptimizer, schedules, warmup } from "../optim/index.ts"
-import { manualSeed, type Parameter, setThreads } from "../torch/index.ts"
+import { fromData, manualSeed, type Parameter, setThreads } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
 import {
   freezeBatchNorm,
@@ -100,7 +101,7 @@ export async function startRun(config: TrainConfig, out: string, options: RunOpt
 /**
  * Goes on with a stopped run. The same batches, the same losses: as if it had never stopped (with a time budget the
  * same batches; how many there are depends on the machine).
- * @param changes what may differ from the run's own configuration: length, learning rate, data folder, threads, workers
+ * @param changes what may differ from the run's own configuration: length, learning rate, data folder, threads, workers, cache
  */
 export async function resumeRun(
   path: string,
@@ -111,7 +112,7 @@ export async function resumeRun(
   if (!existsSync(run.file("last.safetensors"))) {
     throw new UserError(`The run ${path} ended before anything was saved. Remove the folder and start again.`)
   }
-  const changeable = ["steps", "epochs", "budget", "learningRate", "data", "threads", "workers"]
+  const changeable = ["steps", "epochs", "budget", "learningRate", "data", "threads", "workers", "cache"]
   const refused = Object.keys(changes).filter((key) => !changeable.includes(key))
   if (refused.length > 0) {
     throw new UserError(
@@ -170,21 +171,44 @@ async function execute(
   optimizer.rateOf = (name) => (name.startsWith("backbone.") ? 1 : (headRate ?? 1))
 
   const workers = config.workers ?? defaultWorkers()
-  const { batchSize, seed, crop: cropSize, scale, scaleStep, flip, verticalFlip } = config
+  const { batchSize, seed, crop: cropSize, scale, scaleStep, fill, flip, verticalFlip } = config
   const normalization = normalizations[normalizationOf(config)]
   await using trainLoader = new Loader(trainSet, {
     batchSize,
     seed,
     workers,
-    transform: { name: "randomCrop", cropSize, scale, scaleStep, flip, verticalFlip, ...normalization },
+    cacheBytes: config.cache === null ? defaultCacheBytes() : config.cache * 2 ** 20,
+    transform: { name: "randomCrop", cropSize, scale, scaleStep, fill, flip, verticalFlip, ...normalization },
   })
   await using valLoader = evaluationLoader(valSet, { workers, normalization })
+
+  // On the same crops each time, so that a resumed run repeats them.
+  await using measuring = new Loader(trainSet, {
+    batchSize,
+    seed,
+    workers,
+    transform: { name: "randomCrop", cropSize, scale: [1, 1], fill: true, flip: 0, ...normalization },
+  })
+  async function* measuringPasses(signal?: AbortSignal): AsyncGenerator<() => void> {
+    const count = Math.min(config.batchNormBatches, measuring.stepsPerEpoch)
+    if (count === 0) return
+    for await (const {
+      images,
+      shape: [n, h, w],
+      step,
+    } of measuring.batches()) {
+      signal?.throwIfAborted()
+      yield () => model.call(fromData(images, [n, 3, h, w]))
+      if (step === count - 1) return
+    }
+  }
 
   let predictions: Prediction[] = []
   const shown = evenlySpread(valSet.ids.length, SHOWN_IMAGES)
   const runEvaluation = async (signal?: AbortSignal): Promise<Scores> => {
     predictions = []
     let index = 0
+    await measureBatchNorms(model, measuringPasses(signal))
     const matrix = await evaluate(model, valLoader.pass(), numClasses, {
       signal,
       onBatch: ({ ids }, labels) => {

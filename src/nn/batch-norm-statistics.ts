@@ -1,0 +1,67 @@
+// Batch-norm statistics measured anew. What training leaves behind are averages over its last steps, of crops that are scaled,
+// padded and smaller than the images that the model will meet; what evaluation needs are the statistics of those.
+// Wu and Johnson 2021, Rethinking "Batch" in BatchNorm, https://arxiv.org/abs/2105.07576
+import { fromData, noGrad, type Tensor, tidy } from "../torch/index.ts"
+import type { AnyModule } from "./module.ts"
+import { batchNormsOf } from "./norm.ts"
+
+/**
+ * Gives the batch-norms of a module the mean and variance that their inputs have over all these passes. Each pass is
+ * normalised by its own statistics, as in training; all else runs as in eval(), so dropout is off. Frozen ones stay as they are.
+ * @param passes each runs the module once; all count alike
+ * @throws what a pass throws; the statistics are then as before
+ */
+export async function measureBatchNorms(module: AnyModule, passes: AsyncIterable<() => void>): Promise<void> {
+  const modes = Array.from(module.namedModules(), ([, child]) => [child, child.training] as const)
+  const layers = batchNormsOf(module)
+    .filter(({ frozen }) => !frozen)
+    .map((norm) => ({
+      norm,
+      momentum: norm.momentum,
+      before: { mean: read(norm.running_mean), variance: read(norm.running_var) },
+      sum: new Float64Array(norm.running_mean.numel), // of the passes' means
+      sumOfSquares: new Float64Array(norm.running_mean.numel), // of the passes' mean squares
+    }))
+  if (layers.length === 0) return
+  let count = 0
+  let isComplete = false
+  try {
+    for await (const pass of passes) {
+      using _ = noGrad()
+      module.eval()
+      for (const { norm } of layers) {
+        norm.training = true
+        norm.momentum = 1 // the running statistics become those of this pass
+      }
+      tidy(() => {
+        pass()
+      })
+      for (const { norm, sum, sumOfSquares } of layers) {
+        const mean = read(norm.running_mean)
+        const variance = read(norm.running_var)
+        for (let c = 0; c < sum.length; c++) {
+          sum[c]! += mean[c]!
+          sumOfSquares[c]! += variance[c]! + mean[c]! ** 2
+        }
+      }
+      count++
+    }
+    isComplete = count > 0
+  } finally {
+    for (const [child, training] of modes) child.training = training
+    for (const { norm, momentum, before, sum, sumOfSquares } of layers) {
+      norm.momentum = momentum
+      const mean = isComplete ? sum.map((value) => value / count) : before.mean
+      const variance = isComplete ? sumOfSquares.map((value, c) => value / count - mean[c]! ** 2) : before.variance
+      write(norm.running_mean, mean)
+      write(norm.running_var, variance)
+    }
+  }
+}
+
+const read = (tensor: Tensor): Float64Array => tidy(() => tensor.to({ dtype: "float64" }).data() as Float64Array)
+
+function write(tensor: Tensor, values: Float64Array): void {
+  using _ = noGrad()
+  tidy(() => tensor.copy_(fromData(values, [values.length])))
+}
