@@ -1,4 +1,5 @@
 // Layers, their initial values, and the functions between them.
+export { chain } from "./chain.ts"
 export * from "./conv.ts"
 export { foldedBatchNorms, unfoldBatchNorms } from "./folded-batch-norm.ts"
 export * from "./functional.ts"

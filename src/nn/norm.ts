@@ -32,10 +32,15 @@ export class BatchNorm2d extends Module {
     this.momentum = momentum
   }
 
+  /** Whether it uses its running statistics, whatever the input. */
+  get isFixed(): boolean {
+    return !this.training || this.frozen
+  }
+
   protected override forward(x: Tensor): Tensor {
     this.observer?.(x)
     const [n, , h, w] = x.shape as [number, number, number, number]
-    const useBatch = this.training && !this.frozen && n * h * w > 1
+    const useBatch = !this.isFixed && n * h * w > 1
     if (useBatch) this.num_batches_tracked.add_(1)
     const { weight, bias, running_mean, running_var, momentum, eps } = this
     // cuDNN's flag is read on CUDA only
