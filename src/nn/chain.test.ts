@@ -21,7 +21,7 @@ function operatorsOf(fn: () => Tensor): string[] {
   }
   return names
 }
-const normalises = (fn: () => Tensor): boolean => operatorsOf(fn).includes("aten::batch_norm")
+const normalises = (fn: () => Tensor): boolean => operatorsOf(fn).some((name) => name.includes("::batch_norm"))
 
 /** A batch-norm that does something: no statistic and no parameter has its initial value. */
 function trainedNorm(channels: number, options = {}): BatchNorm2d {
@@ -106,6 +106,45 @@ test("they stay apart where something learns or looks on", () => {
     const { calls, operators } = record(() => chain(x, conv, norm))
     expect(calls.map(({ type }) => type)).toEqual(["Conv2d", "BatchNorm2d"])
     expect(operators.map(({ name }) => name)).toEqual(["aten::conv2d", "aten::batch_norm"])
+  })
+})
+
+test.each([
+  ["ReLU", () => new ReLU()],
+  ["ReLU6", () => new ReLU6()],
+  ["nothing", null],
+] as const)("in training batch-norm and %s are one operator, and learn as two", (_, activation) => {
+  const build = () => {
+    manualSeed(2)
+    const norm = trainedNorm(8, { momentum: 0.3 })
+    const model = new Sequential(new Conv2d(4, 8, 3, { bias: false }), norm, ...(activation ? [activation()] : []))
+    model.to({ memoryFormat: "channels_last" })
+    const seen: number[][] = []
+    norm.observer = (x) => seen.push(x.shape)
+    return { model, norm, seen }
+  }
+  tidy(() => {
+    const step = () => {
+      const { model, norm, seen } = build()
+      const image = randn([3, 4, 20, 21])
+      const names = operatorsOf(() => {
+        const y = model.call(image)
+        y.mul(y).mul(y).mean().backward() // batch-norm fixes the mean of y and of its square
+        return y
+      })
+      expect(seen).toEqual([[3, 8, 18, 19]])
+      expect(norm.num_batches_tracked.item()).toBe(1)
+      return { names, results: [norm.running_mean, norm.running_var, ...model.parameters().map(({ grad }) => grad!)] }
+    }
+    const { names, results } = step()
+    expect(names).toContain("pixelwise::batch_norm_clamp")
+    expect(names).not.toContain(activation ? "aten::relu" : "aten::batch_norm")
+    levers.fuseBatchNorm = false
+    const apart = step()
+    expect(apart.names).toContain("aten::batch_norm")
+    for (const [k, expected] of apart.results.entries()) {
+      expect(results[k]!.sub(expected).abs().max().item()).toBeLessThan(1e-5 * expected.abs().max().item()) // float32
+    }
   })
 })
 

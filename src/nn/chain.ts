@@ -1,24 +1,29 @@
 // Modules one after another, of which some neighbours are cheaper together than each by itself.
-import { aten, isGradEnabled, isRecording, levers, noGrad, type Tensor, tidy } from "../torch/index.ts"
+import { aten, isGradEnabled, isRecording, type Limits, levers, noGrad, type Tensor, tidy } from "../torch/index.ts"
 import { Conv2d, pair } from "./conv.ts"
 import type { Module } from "./module.ts"
 import { BatchNorm2d } from "./norm.ts"
 import { ReLU, ReLU6 } from "./simple.ts"
 
 /**
- * modules[n]( ... modules[1](modules[0](x))). A recording sees each of them; else, where neither learns, a convolution and
- * the batch-norm behind it run as one convolution. So write chain(x, conv, norm), not norm.call(conv.call(x)).
+ * modules[n]( ... modules[1](modules[0](x))). A recording sees each of them. Else a batch-norm and the ReLU or ReLU6 behind
+ * it run as one operator, and a convolution and the batch-norm behind it as one convolution, where neither learns. So write
+ * chain(x, conv, norm), not norm.call(conv.call(x)).
  * @returns a fresh tensor
  */
 export function chain(x: Tensor, ...modules: readonly Module[]): Tensor {
   let y = x
   for (let k = 0; k < modules.length; ) {
     const [first, second, third] = modules.slice(k, k + 3)
+    const limits = limitsOf(second)
     if (is(first, Conv2d) && is(second, BatchNorm2d) && canFold(y, first, second)) {
       y = folded(y, first, second)
-      const activation = inPlace(third)
-      activation?.(y)
-      k += activation ? 3 : 2
+      const clamps = limitsOf(third)
+      if (clamps) clamp_(y, clamps) // nobody else has it
+      k += clamps ? 3 : 2
+    } else if (is(first, BatchNorm2d) && limits && levers.fuseBatchNorm && !isRecording()) {
+      y = first.callClamped(y, limits)
+      k += 2
     } else {
       y = first!.call(y)
       k++
@@ -33,10 +38,10 @@ function is<T extends Module>(module: Module | undefined, kind: new (...args: an
   return module?.constructor === kind
 }
 
-/** What an activation does, to the tensor itself: nobody else has it. */
-function inPlace(module: Module | undefined): ((y: Tensor) => Tensor) | undefined {
-  if (is(module, ReLU)) return aten.relu_
-  if (is(module, ReLU6)) return (y) => aten.hardtanh_(y, { minVal: 0, maxVal: 6 })
+/** Of the activations that only limit their input. */
+function limitsOf(module: Module | undefined): Limits | undefined {
+  if (is(module, ReLU)) return { low: 0 }
+  if (is(module, ReLU6)) return { low: 0, high: 6 }
   return undefined
 }
 
@@ -69,3 +74,6 @@ function folded(x: Tensor, conv: Conv2d, norm: BatchNorm2d): Tensor {
     return conv.convolve(x, weight, bias)
   })
 }
+
+const clamp_ = (y: Tensor, { low, high }: Limits): Tensor =>
+  high === undefined ? aten.relu_(y) : aten.hardtanh_(y, { minVal: low, maxVal: high })

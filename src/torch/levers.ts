@@ -4,4 +4,6 @@
 export const levers = {
   /** A convolution and the batch-norm behind it become one convolution, where neither learns (nn/chain.ts). */
   foldBatchNorm: true,
+  /** Batch-norm and the ReLU or ReLU6 behind it are one operator (native/batch-norm.cc). */
+  fuseBatchNorm: true,
 }
