@@ -40,7 +40,12 @@ export class Conv2d extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
-    const { weight, bias, stride, padding, dilation, groups } = this
+    return this.convolve(x, this.weight, this.bias)
+  }
+
+  /** The same with another weight and bias, of the same shapes. */
+  convolve(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+    const { stride, padding, dilation, groups } = this
     if (padding !== "same") return aten.conv2d(x, weight, { bias, stride, padding, dilation, groups })
     const [top, bottom] = samePadding(x, 2, weight, pair(stride)[0], pair(dilation)[0])
     const [left, right] = samePadding(x, 3, weight, pair(stride)[1], pair(dilation)[1])

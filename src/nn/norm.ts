@@ -1,5 +1,18 @@
 // Normalisation layers. Fields that become checkpoint keys keep PyTorch's spelling.
-import { aten, ones, Parameter, ShapeError, StateBuffer, type Tensor, zeros } from "../torch/index.ts"
+import {
+  aten,
+  batchNormClamp,
+  isRecording,
+  type Limits,
+  levers,
+  ones,
+  Parameter,
+  ShapeError,
+  StateBuffer,
+  type Tensor,
+  tidy,
+  zeros,
+} from "../torch/index.ts"
 import { type AnyModule, Module } from "./module.ts"
 
 /**
@@ -32,11 +45,26 @@ export class BatchNorm2d extends Module {
     this.momentum = momentum
   }
 
+  /** Whether it uses its running statistics, whatever the input. */
+  get isFixed(): boolean {
+    return !this.training || this.frozen
+  }
+
   protected override forward(x: Tensor): Tensor {
+    return this.#normalize(x)
+  }
+
+  /** call(), and then everything below `low` is low, above `high` high: the ReLU (low 0) or ReLU6 (high 6) that follows. */
+  callClamped(x: Tensor, limits: Limits): Tensor {
+    return tidy(() => this.#normalize(x, limits))
+  }
+
+  #normalize(x: Tensor, limits: Limits = {}): Tensor {
     this.observer?.(x)
     const [n, , h, w] = x.shape as [number, number, number, number]
-    const useBatch = this.training && !this.frozen && n * h * w > 1
+    const useBatch = !this.isFixed && n * h * w > 1
     if (useBatch) this.num_batches_tracked.add_(1)
+    if (levers.fuseBatchNorm && !isRecording()) return batchNormClamp(x, this, useBatch, limits)
     const { weight, bias, running_mean, running_var, momentum, eps } = this
     // cuDNN's flag is read on CUDA only
     return aten.batch_norm(x, weight, bias, running_mean, running_var, useBatch, momentum, eps, true)

@@ -1,5 +1,6 @@
 // Modules one after another. Children are named "0", "1", ... as in PyTorch.
 import type { Tensor } from "../torch/index.ts"
+import { chain } from "./chain.ts"
 import { Module } from "./module.ts"
 
 export class Sequential extends Module {
@@ -15,8 +16,6 @@ export class Sequential extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
-    let y = x
-    for (const module of this.modules) y = module.call(y)
-    return y === x ? x.alias() : y
+    return chain(x, ...this.modules)
   }
 }

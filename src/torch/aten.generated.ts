@@ -1220,6 +1220,11 @@ export function hardtanh(self: Tensor, options: { minVal?: number; maxVal?: numb
   return dispatch(findOperator("aten::hardtanh"), [self, options.minVal, options.maxVal]) as Tensor
 }
 
+/** aten::hardtanh_(Tensor(a!) self, Scalar min_val=-1, Scalar max_val=1) -> Tensor(a!) */
+export function hardtanh_(self: Tensor, options: { minVal?: number; maxVal?: number } = {}): Tensor {
+  return dispatch(findOperator("aten::hardtanh_"), [self, options.minVal, options.maxVal]) as Tensor
+}
+
 /** aten::hardswish(Tensor self) -> Tensor */
 export function hardswish(self: Tensor): Tensor {
   return dispatch(findOperator("aten::hardswish"), [self]) as Tensor

@@ -18,7 +18,7 @@ const MAX_PARTS = 1_000_000
 // --- refused altogether: nobody needs them from outside, and most of them trust their arguments blindly ------------------
 
 const internals: readonly [pattern: RegExp, reason: string][] = [
-  [/^(?!aten::)/, "it works on libtorch's own objects"],
+  [/^(?!aten::|pixelwise::)/, "it works on libtorch's own objects"],
   [/^aten::_(?!upsample_bilinear2d_aa)/, "it is internal to libtorch, which does not check its arguments"],
   [/_backward/, "autograd alone may call it: it does not check its arguments. Use backward() or grad()"],
   [

@@ -2,10 +2,18 @@
 // model from it and the state dict alone; and summaries and receptive fields that agree with published numbers.
 import { describe, expect, test } from "vitest"
 import { createClassifier, createEncoder, createModel, type ModelEntry, models } from "../../src/models/index.ts"
-import { type AnyModule, receptiveField, receptiveWindow, recordForward, summary } from "../../src/nn/index.ts"
+import {
+  type AnyModule,
+  batchNormsOf,
+  receptiveField,
+  receptiveWindow,
+  recordForward,
+  summary,
+} from "../../src/nn/index.ts"
 import {
   call,
   fromData,
+  levers,
   liveTensors,
   manualSeed,
   noGrad,
@@ -49,6 +57,16 @@ function replay(recording: Recording, model: AnyModule, inputs: readonly Tensor[
   return recording.outputs.map(({ value }) => values.get(value)!)
 }
 
+function withoutLevers<T>(fn: () => T): T {
+  const before = { ...levers }
+  for (const lever of Object.keys(levers) as (keyof typeof levers)[]) levers[lever] = false
+  try {
+    return fn()
+  } finally {
+    Object.assign(levers, before)
+  }
+}
+
 describe.each(Object.entries<ModelEntry>(models))("%s", (name, { small }) => {
   test("its recording computes what it computes, from other images too, and keeps no tensor", () => {
     manualSeed(1)
@@ -60,10 +78,27 @@ describe.each(Object.entries<ModelEntry>(models))("%s", (name, { small }) => {
     tidy(() => {
       using _ = noGrad()
       const image = randn([1, 3, 40, 33])
-      const expected = Object.values(model.call(image)) as Tensor[]
+      const expected = withoutLevers(() => Object.values(model.call(image))) // a recording sees layers one by one
       const replayed = replay(recording, model, [image])
       expect(recording.outputs.map((output) => output.name)[0]).toBe("logits")
       expect(replayed.map((tensor) => tensor.data())).toEqual(expected.map((tensor) => tensor.data()))
+    })
+  })
+
+  test("its levers change nothing but rounding", () => {
+    manualSeed(3)
+    using model = createModel(name, { numClasses: 3, ...small })
+    model.to({ dtype: "float64" }).eval()
+    tidy(() => {
+      using _ = noGrad()
+      for (const { weight, bias, running_mean, running_var } of batchNormsOf(model)) {
+        for (const tensor of [bias, running_mean]) tensor.copy_(randn(tensor.shape).mul_(0.1)) // each layer is another
+        for (const tensor of [weight, running_var]) tensor.copy_(randn(tensor.shape).mul_(0.1).exp())
+      }
+      const image = randn([1, 3, 40, 33], { dtype: "float64" })
+      const [logits, expected] = [model.call(image).logits, withoutLevers(() => model.call(image).logits)]
+      const error = logits.sub(expected).abs().max().item()
+      expect(error).toBeLessThanOrEqual(1e-12 * expected.abs().max().item()) // 1e-16 an operation, some hundred deep
     })
   })
 

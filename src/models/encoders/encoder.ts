@@ -1,5 +1,5 @@
 // What every encoder is: images in, feature maps out, from fine to coarse. Decoders know nothing else about it.
-import { cropTo, Module } from "../../nn/index.ts"
+import { chain, cropTo, Module } from "../../nn/index.ts"
 import { aten, type Tensor } from "../../torch/index.ts"
 
 /**
@@ -67,10 +67,9 @@ export class ChainEncoder extends Module<[Tensor], Tensor[]> implements Encoder 
     const [bottom, right] = [this.#minSide - h, this.#minSide - w].map((missing) => Math.max(0, missing))
     let x = bottom || right ? aten.constant_pad_nd(image, [0, right!, 0, bottom!]) : image
     const features: Tensor[] = []
-    for (const [k, layer] of this.layers.entries()) {
-      x = layer.call(x)
-      const tap = this.taps.find((tap) => tap.layer === k)
-      if (!tap) continue
+    for (const [k, tap] of this.taps.entries()) {
+      const done = k === 0 ? 0 : this.taps[k - 1]!.layer + 1
+      x = chain(x, ...this.layers.slice(done, tap.layer + 1))
       const height = bottom ? Math.ceil(h / tap.stride) : x.size(2)
       const width = right ? Math.ceil(w / tap.stride) : x.size(3)
       features.push(cropTo(x, [height, width]))

@@ -5,7 +5,7 @@
 //              |                        |          |           |           |
 //              f0  stride 2             f1  4      f2  8       f3  16      f4  32
 import { UserError } from "../../errors.ts"
-import { BatchNorm2d, Conv2d, init, Module, Sequential } from "../../nn/index.ts"
+import { BatchNorm2d, Conv2d, chain, init, Module, Sequential } from "../../nn/index.ts"
 import { aten, type Tensor } from "../../torch/index.ts"
 import { AtrousPlan, type Encoder, type EncoderOptions } from "./encoder.ts"
 
@@ -83,7 +83,7 @@ export class ResNet extends Module<[Tensor], Tensor[]> implements Encoder {
   }
 
   protected override forward(image: Tensor): Tensor[] {
-    const f0 = aten.relu(this.bn1.call(this.conv1.call(image))) // [N, 64, H/2, W/2]
+    const f0 = aten.relu(chain(image, this.conv1, this.bn1)) // [N, 64, H/2, W/2]
     const f1 = this.layer1.call(aten.max_pool2d(f0, 3, { stride: 2, padding: 1 })) // [N, 64 e, H/4, W/4], e = 1 or 4
     const f2 = this.layer2.call(f1) // [N, 128 e, H/8, W/8]
     const f3 = this.layer3.call(f2) // [N, 256 e, H/16, W/16]
@@ -122,8 +122,8 @@ class BasicBlock extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
-    let y = aten.relu_(this.bn1.call(this.conv1.call(x)))
-    y = this.bn2.call(this.conv2.call(y))
+    let y = aten.relu_(chain(x, this.conv1, this.bn1))
+    y = chain(y, this.conv2, this.bn2)
     return aten.relu_(y.add_(this.downsample?.call(x) ?? x))
   }
 }
@@ -151,9 +151,9 @@ class Bottleneck extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
-    let y = aten.relu_(this.bn1.call(this.conv1.call(x)))
-    y = aten.relu_(this.bn2.call(this.conv2.call(y)))
-    y = this.bn3.call(this.conv3.call(y))
+    let y = aten.relu_(chain(x, this.conv1, this.bn1))
+    y = aten.relu_(chain(y, this.conv2, this.bn2))
+    y = chain(y, this.conv3, this.bn3)
     return aten.relu_(y.add_(this.downsample?.call(x) ?? x))
   }
 }

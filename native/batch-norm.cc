@@ -1,0 +1,381 @@
+// pixelwise::batch_norm_clamp: batch normalisation and the ReLU or ReLU6 behind it, as one operator.
+// Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167
+//
+//   y = min(max((x - mean) weight / sqrt(variance + eps) + bias, low), high)
+//
+// In training most of its time goes to memory, so it is read as seldom as can be: x once for the statistics and once to
+// write y; x and dy once for the sums of the gradient and once to write dx. What the clamp let pass is computed again from
+// x, so y is not kept. libtorch 1.13 reads x three times, and once more for the clamp, which keeps its own copy.
+//
+// That is for float32 with channels side by side (channels_last) on the CPU. Everything else runs as the operators of
+// libtorch that it is made of.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <limits>
+#include <vector>
+
+// One function is compiled for several processors and the loader takes the best, so that no processor meets instructions it
+// does not have. The loops run over channels and no compiler may fuse their roundings (-ffp-contract=off in CMakeLists.txt),
+// so all versions, and the plain one of other processors and systems, give the same bits.
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__has_attribute)
+#if __has_attribute(target_clones)
+#define FOR_EACH_PROCESSOR __attribute__((target_clones("default", "avx2", "avx512f")))
+#endif
+#endif
+#ifndef FOR_EACH_PROCESSOR
+#define FOR_EACH_PROCESSOR
+#endif
+#if defined(__GNUC__)
+#define INLINED static inline __attribute__((always_inline)) // or it would keep to the instructions of every processor
+#else
+#define INLINED static inline
+#endif
+#define RESTRICT __restrict
+
+namespace pixelwise {
+namespace {
+
+// --- loops over rows of `width` columns -----------------------------------------------------------------------------------
+
+constexpr int64_t kBlock = 64;  // rows that are summed in float; the blocks' sums are added up in double
+constexpr int64_t kWidth = 64;  // columns at least, so that the loops over them are worth their beginning and end
+
+// What a column needs: (x - center) scale + offset is normalised.
+struct Columns {
+  const float* center;
+  const float* scale;
+  const float* offset;
+};
+
+struct Range {
+  float low, high;
+};
+
+// A NaN stays one, as in relu and hardtanh.
+INLINED float clamp(float y, Range range) { return y < range.low ? range.low : y > range.high ? range.high : y; }
+// Zero at the bounds too.
+INLINED float passed(float gradient, float y, Range range) { return y <= range.low || y >= range.high ? 0.0f : gradient; }
+
+// The mean of each column and the sum of its squared deviations, block by block. `scratch` is three rows long.
+// Chan, Golub and LeVeque 1979, Updating formulae and a pairwise algorithm for computing sample variances
+FOR_EACH_PROCESSOR void moments_of_columns(const float* RESTRICT x, int64_t rows, int64_t width, double* RESTRICT mean, double* RESTRICT squares,
+                                           float* RESTRICT scratch) {
+  float* RESTRICT shift = scratch;
+  float* RESTRICT sum = scratch + width;
+  float* RESTRICT sum2 = scratch + 2 * width;
+  if (rows > 0)
+    for (int64_t c = 0; c < width; ++c) mean[c] = x[c];
+  for (int64_t row = 0; row < rows; row += kBlock) {
+    const int64_t block = std::min(kBlock, rows - row);
+    for (int64_t c = 0; c < width; ++c) {
+      shift[c] = static_cast<float>(mean[c]);  // near the mean: then small numbers are summed
+      sum[c] = sum2[c] = 0;
+    }
+    int64_t r = 0;
+    for (; r + 4 <= block; r += 4) {
+      const float* RESTRICT x0 = x + (row + r) * width;
+      const float* RESTRICT x1 = x0 + width;
+      const float* RESTRICT x2 = x1 + width;
+      const float* RESTRICT x3 = x2 + width;
+      for (int64_t c = 0; c < width; ++c) {
+        const float d0 = x0[c] - shift[c], d1 = x1[c] - shift[c], d2 = x2[c] - shift[c], d3 = x3[c] - shift[c];
+        sum[c] += (d0 + d1) + (d2 + d3);
+        sum2[c] += (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3);
+      }
+    }
+    for (; r < block; ++r) {
+      const float* RESTRICT x0 = x + (row + r) * width;
+      for (int64_t c = 0; c < width; ++c) {
+        const float d = x0[c] - shift[c];
+        sum[c] += d;
+        sum2[c] += d * d;
+      }
+    }
+    const auto n = static_cast<double>(row);
+    const double share = static_cast<double>(block) / (n + static_cast<double>(block));
+    for (int64_t c = 0; c < width; ++c) {
+      const double above = sum[c] / static_cast<double>(block);  // the block's mean, above the shift
+      const double step = above + (shift[c] - mean[c]);
+      squares[c] += (sum2[c] - above * sum[c]) + step * step * n * share;
+      mean[c] += step * share;
+    }
+  }
+}
+
+FOR_EACH_PROCESSOR void normalize(const float* RESTRICT x, float* RESTRICT y, int64_t rows, int64_t width, Columns columns, Range range) {
+  const float* RESTRICT center = columns.center;
+  const float* RESTRICT scale = columns.scale;
+  const float* RESTRICT offset = columns.offset;
+  for (int64_t row = 0; row < rows; ++row, x += width, y += width)
+    for (int64_t c = 0; c < width; ++c) y[c] = clamp((x[c] - center[c]) * scale[c] + offset[c], range);
+}
+
+// Adds up, for each column, what of dy the clamp let pass, and that times (x - center). `scratch` is two rows long.
+FOR_EACH_PROCESSOR void add_gradients(const float* RESTRICT x, const float* RESTRICT dy, int64_t rows, int64_t width, Columns columns, Range range,
+                                      double* RESTRICT total, double* RESTRICT weighted, float* RESTRICT scratch) {
+  float* RESTRICT sum = scratch;
+  float* RESTRICT sum2 = scratch + width;
+  const float* RESTRICT center = columns.center;
+  const float* RESTRICT scale = columns.scale;
+  const float* RESTRICT offset = columns.offset;
+  for (int64_t row = 0; row < rows; row += kBlock) {
+    const int64_t block = std::min(kBlock, rows - row);
+    for (int64_t c = 0; c < width; ++c) sum[c] = sum2[c] = 0;
+    int64_t r = 0;
+    for (; r + 2 <= block; r += 2) {
+      const float* RESTRICT x0 = x + (row + r) * width;
+      const float* RESTRICT x1 = x0 + width;
+      const float* RESTRICT dy0 = dy + (row + r) * width;
+      const float* RESTRICT dy1 = dy0 + width;
+      for (int64_t c = 0; c < width; ++c) {
+        const float d0 = x0[c] - center[c], d1 = x1[c] - center[c];
+        const float g0 = passed(dy0[c], d0 * scale[c] + offset[c], range), g1 = passed(dy1[c], d1 * scale[c] + offset[c], range);
+        sum[c] += g0 + g1;
+        sum2[c] += g0 * d0 + g1 * d1;
+      }
+    }
+    for (; r < block; ++r) {
+      const float* RESTRICT x0 = x + (row + r) * width;
+      const float* RESTRICT dy0 = dy + (row + r) * width;
+      for (int64_t c = 0; c < width; ++c) {
+        const float d = x0[c] - center[c];
+        const float g = passed(dy0[c], d * scale[c] + offset[c], range);
+        sum[c] += g;
+        sum2[c] += g * d;
+      }
+    }
+    for (int64_t c = 0; c < width; ++c) {
+      total[c] += sum[c];
+      weighted[c] += sum2[c];
+    }
+  }
+}
+
+// dx = scale passed(dy) + slope (x - center) + constant
+FOR_EACH_PROCESSOR void backpropagate(const float* RESTRICT x, const float* RESTRICT dy, float* RESTRICT dx, int64_t rows, int64_t width,
+                                      Columns columns, Range range, const float* RESTRICT slope, const float* RESTRICT constant) {
+  const float* RESTRICT center = columns.center;
+  const float* RESTRICT scale = columns.scale;
+  const float* RESTRICT offset = columns.offset;
+  for (int64_t row = 0; row < rows; ++row, x += width, dy += width, dx += width) {
+    for (int64_t c = 0; c < width; ++c) {
+      const float d = x[c] - center[c];
+      dx[c] = passed(dy[c], d * scale[c] + offset[c], range) * scale[c] + (d * slope[c] + constant[c]);
+    }
+  }
+}
+
+// --- how the memory is cut ------------------------------------------------------------------------------------------------
+
+// [N, C, H, W] with channels side by side is a table: a row for each pixel, a column for each channel. Of few channels
+// several pixels make one row; the pixels that are left over make a shorter one.
+struct Table {
+  explicit Table(const at::Tensor& x) : channels(x.size(1)), pixels(x.numel() / channels) {}
+
+  const int64_t channels, pixels;
+  const int64_t repeats = (kWidth + channels - 1) / channels;  // pixels in a row
+  const int64_t width = repeats * channels, rows = pixels / repeats;
+  const int64_t rest = pixels % repeats * channels;  // values in the shorter row
+  // One for each thread: sums depend on the number of threads, and on nothing else.
+  const int64_t parts = std::max<int64_t>(1, std::min<int64_t>(at::get_num_threads(), rows * width / at::internal::GRAIN_SIZE));
+
+  int64_t begin(int64_t part) const { return rows * part / parts; }
+  int64_t rows_of(int64_t part) const { return begin(part + 1) - begin(part); }
+
+  template <typename Body>
+  void for_each_part(const Body& body) const {
+    at::parallel_for(0, parts, 1, [&](int64_t from, int64_t to) {
+      for (int64_t part = from; part < to; ++part) body(part);
+    });
+  }
+
+  // A value for each channel as one for each column.
+  template <typename Value>
+  std::vector<float> columns(Value value) const {
+    std::vector<float> all(width);
+    for (int64_t c = 0; c < width; ++c) all[c] = static_cast<float>(value(c % channels));
+    return all;
+  }
+};
+
+// What forward and backward must have in common to the last bit. `moments` [2, C] double: mean and variance.
+struct Normalization {
+  std::vector<float> center, scale, offset;
+
+  Normalization(const Table& table, const at::Tensor& moments, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+    const double *mean = moments.data_ptr<double>(), *variance = mean + table.channels;
+    const float *w = weight.data_ptr<float>(), *b = bias.data_ptr<float>();
+    center = table.columns([&](int64_t c) { return mean[c]; });
+    scale = table.columns([&](int64_t c) { return w[c] / std::sqrt(variance[c] + eps); });
+    // A mean of 10000 is no exact float: what its rounding took away is given back here.
+    offset = table.columns([&](int64_t c) { return b[c] - (mean[c] - center[c]) * scale[c]; });
+  }
+
+  Columns columns() const { return {center.data(), scale.data(), offset.data()}; }
+};
+
+// [2, C] double: mean and variance of each channel.
+at::Tensor moments_of(const float* x, const Table& table) {
+  const int64_t channels = table.channels, width = table.width;
+  std::vector<double> means(table.parts * width), squares(table.parts * width);
+  table.for_each_part([&](int64_t part) {
+    std::vector<float> scratch(3 * width);
+    moments_of_columns(x + table.begin(part) * width, table.rows_of(part), width, &means[part * width], &squares[part * width], scratch.data());
+  });
+  const at::Tensor result = at::zeros({2, channels}, at::kDouble);
+  double *mean = result.data_ptr<double>(), *variance = mean + channels;
+  double count = 0;
+  const auto add = [&](int64_t c, double n, double its_mean, double its_squares) {
+    const double step = its_mean - mean[c], share = n / (count + n);
+    mean[c] += step * share;
+    variance[c] += its_squares + step * step * count * share;
+  };
+  for (int64_t part = 0; part < table.parts; ++part) {
+    const auto n = static_cast<double>(table.rows_of(part));
+    if (n == 0) continue;
+    for (int64_t k = part * width; k < (part + 1) * width; k += channels, count += n)
+      for (int64_t c = 0; c < channels; ++c) add(c, n, means[k + c], squares[k + c]);
+  }
+  const float* pixel = x + table.rows * width;
+  for (int64_t k = 0; k < table.rest; k += channels, ++count)
+    for (int64_t c = 0; c < channels; ++c) add(c, 1, pixel[k + c], 0);
+  for (int64_t c = 0; c < channels; ++c) variance[c] /= count;
+  return result;
+}
+
+// (1 - momentum) old + momentum new; the variance is unbiased, as libtorch keeps it.
+void move_running(const at::Tensor& running_mean, const at::Tensor& running_var, const at::Tensor& moments, double momentum, int64_t pixels) {
+  const int64_t channels = moments.size(1);
+  const double *mean = moments.data_ptr<double>(), *variance = mean + channels;
+  float *to_mean = running_mean.data_ptr<float>(), *to_var = running_var.data_ptr<float>();
+  const double unbiased = static_cast<double>(pixels) / static_cast<double>(pixels - 1);
+  for (int64_t c = 0; c < channels; ++c) {
+    to_mean[c] = static_cast<float>((1 - momentum) * to_mean[c] + momentum * mean[c]);
+    to_var[c] = static_cast<float>((1 - momentum) * to_var[c] + momentum * unbiased * variance[c]);
+  }
+}
+
+// --- the operator ---------------------------------------------------------------------------------------------------------
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+at::Tensor composed(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const c10::optional<at::Tensor>& running_mean,
+                    const c10::optional<at::Tensor>& running_var, bool training, double momentum, double eps, double low, double high) {
+  at::Tensor y = at::batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, /*cudnn_enabled=*/true);
+  if (low == -kInfinity && high == kInfinity) return y;
+  return low == 0 && high == kInfinity ? y.relu_() : at::hardtanh_(y, low, high);
+}
+
+struct BatchNormClamp : torch::autograd::Function<BatchNormClamp> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
+                            const at::Tensor& running_mean, const at::Tensor& running_var, double momentum, double eps, double low, double high) {
+    const Table table(x);
+    const float* from = x.data_ptr<float>();
+    const at::Tensor moments = moments_of(from, table);
+    move_running(running_mean, running_var, moments, momentum, table.pixels);
+    const at::Tensor y = at::empty_like(x);
+    float* to = y.data_ptr<float>();
+    const Normalization of(table, moments, weight, bias, eps);
+    const Range range{static_cast<float>(low), static_cast<float>(high)};
+    table.for_each_part([&](int64_t part) {
+      const int64_t at = table.begin(part) * table.width;
+      normalize(from + at, to + at, table.rows_of(part), table.width, of.columns(), range);
+    });
+    const int64_t at = table.rows * table.width;
+    normalize(from + at, to + at, 1, table.rest, of.columns(), range);
+    context->save_for_backward({x, weight, bias, moments});
+    context->saved_data["eps"] = eps;
+    context->saved_data["low"] = low;
+    context->saved_data["high"] = high;
+    return y;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, const torch::autograd::variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &moments = saved[3];
+    const double eps = context->saved_data["eps"].toDouble(), low = context->saved_data["low"].toDouble(), high = context->saved_data["high"].toDouble();
+    const at::Tensor none;
+    if (at::GradMode::is_enabled()) {  // with createGraph: by operators that have a derivative themselves
+      std::vector<at::Tensor> inputs;
+      for (const at::Tensor* input : {&x, &weight, &bias})
+        if (input->requires_grad()) inputs.push_back(*input);
+      const at::Tensor y = composed(x, weight, bias, {}, {}, true, 0, eps, low, high);
+      const auto made = torch::autograd::grad({y}, inputs, {gradients[0]}, true, true);
+      size_t next = 0;
+      const auto gradient_of = [&](const at::Tensor& input) { return input.requires_grad() ? made[next++] : none; };
+      const at::Tensor dx = gradient_of(x), dweight = gradient_of(weight), dbias = gradient_of(bias);
+      return {dx, dweight, dbias, none, none, none, none, none, none};
+    }
+    const at::Tensor dy = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor dx = at::empty_like(x), dweight = at::empty_like(weight), dbias = at::empty_like(bias);
+    propagate(x, dy, weight, bias, moments, eps, {static_cast<float>(low), static_cast<float>(high)}, dx, dweight, dbias);
+    return {dx, dweight, dbias, none, none, none, none, none, none};
+  }
+
+  static void propagate(const at::Tensor& x, const at::Tensor& dy, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& moments,
+                        double eps, Range range, const at::Tensor& dx, const at::Tensor& dweight, const at::Tensor& dbias) {
+    const Table table(x);
+    const int64_t channels = table.channels, width = table.width, rest = table.rows * width;
+    const Normalization of(table, moments, weight, bias, eps);
+    const float *x_data = x.data_ptr<float>(), *dy_data = dy.data_ptr<float>();
+
+    // Of each column: the sum of dy, and of dy (x - center).
+    std::vector<double> sums(table.parts * width), weighted(table.parts * width);
+    table.for_each_part([&](int64_t part) {
+      std::vector<float> scratch(2 * width);
+      const int64_t at = table.begin(part) * width;
+      add_gradients(x_data + at, dy_data + at, table.rows_of(part), width, of.columns(), range, &sums[part * width], &weighted[part * width], scratch.data());
+    });
+    if (table.rest > 0) {
+      std::vector<float> scratch(2 * width);
+      add_gradients(x_data + rest, dy_data + rest, 1, table.rest, of.columns(), range, sums.data(), weighted.data(), scratch.data());
+    }
+    std::vector<double> sum(channels), along(channels);
+    for (int64_t k = 0; k < table.parts * width; ++k) {
+      sum[k % channels] += sums[k];
+      along[k % channels] += weighted[k];
+    }
+
+    const double *mean = moments.data_ptr<double>(), *variance = mean + channels;
+    const auto n = static_cast<double>(table.pixels);
+    const auto below = [&](int64_t c) { return mean[c] - of.center[c]; };
+    for (int64_t c = 0; c < channels; ++c) {
+      along[c] -= below(c) * sum[c];  // of dy (x - mean)
+      dweight.data_ptr<float>()[c] = static_cast<float>(along[c] / std::sqrt(variance[c] + eps));
+      dbias.data_ptr<float>()[c] = static_cast<float>(sum[c]);
+    }
+    // dx = scale (dy - mean(dy) - (x - mean) mean(dy (x - mean)) / (variance + eps))
+    const auto slope = table.columns([&](int64_t c) { return -of.scale[c] * along[c] / (n * (variance[c] + eps)); });
+    const auto constant = table.columns([&](int64_t c) { return -of.scale[c] * sum[c] / n - below(c) * slope[c]; });
+    float* to = dx.data_ptr<float>();
+    table.for_each_part([&](int64_t part) {
+      const int64_t at = table.begin(part) * width;
+      backpropagate(x_data + at, dy_data + at, to + at, table.rows_of(part), width, of.columns(), range, slope.data(), constant.data());
+    });
+    backpropagate(x_data + rest, dy_data + rest, to + rest, 1, table.rest, of.columns(), range, slope.data(), constant.data());
+  }
+};
+
+at::Tensor batch_norm_clamp(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& running_mean,
+                            const at::Tensor& running_var, bool training, double momentum, double eps, double low, double high) {
+  const auto is_vector = [&](const at::Tensor& t) {
+    return t.is_cpu() && t.scalar_type() == at::kFloat && t.dim() == 1 && t.size(0) == x.size(1) && t.is_contiguous();
+  };
+  const bool is_ours = training && x.is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast &&
+                       x.is_contiguous(at::MemoryFormat::ChannelsLast) && x.numel() > x.size(1) && is_vector(weight) && is_vector(bias) &&
+                       is_vector(running_mean) && is_vector(running_var);
+  if (!is_ours) return composed(x, weight, bias, running_mean, running_var, training, momentum, eps, low, high);
+  return BatchNormClamp::apply(x, weight, bias, running_mean, running_var, momentum, eps, low, high);
+}
+
+TORCH_LIBRARY_FRAGMENT(pixelwise, library) {
+  library.def("batch_norm_clamp(Tensor x, Tensor weight, Tensor bias, Tensor(a!) running_mean, Tensor(b!) running_var, bool training, "
+              "float momentum, float eps, float low, float high) -> Tensor", batch_norm_clamp);
+}
+
+}  // namespace
+}  // namespace pixelwise

@@ -1,0 +1,9 @@
+// What makes models faster and changes nothing they compute, but for rounding. All are on; here they can be switched off,
+// to measure what each gives, or when a result is in doubt.
+
+export const levers = {
+  /** A convolution and the batch-norm behind it become one convolution, where neither learns (nn/chain.ts). */
+  foldBatchNorm: true,
+  /** Batch-norm and the ReLU or ReLU6 behind it are one operator (native/batch-norm.cc). */
+  fuseBatchNorm: true,
+}
