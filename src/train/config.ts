@@ -96,13 +96,18 @@ const schema = z.strictObject({
   // How
   loss: z.enum(lossNames).default("cross-entropy").describe("loss"),
   optimizer: z.enum(optimizerNames).default("adamw").describe("optimizer"),
-  learningRate: z.number().positive().default(1e-3).describe("base learning rate"),
+  learningRate: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("base learning rate; 5e-4 with --weights, else 1e-3, when left out"),
   headRate: z
     .number()
     .positive()
     .nullable()
     .default(null)
-    .describe("factor of the learning rate of all but the encoder; 5 with --weights, else 1, when left out"),
+    .describe("factor of the learning rate of all but the encoder; 8 with --weights, else 1, when left out"),
   momentum: fraction.default(0.9).describe("momentum of sgd"),
   weightDecay: z.number().min(0).default(1e-4).describe("weight decay"),
   schedule: z.enum(scheduleNames).default("poly").describe("how the learning rate falls over the run"),

@@ -129,25 +129,25 @@ export async function resumeRun(
 }
 
 async function execute(
-  config: TrainConfig,
+  asked: TrainConfig,
   openRun: (config: TrainConfig, labelMap: VocFolder["labelMap"]) => RunFolder,
   { resume, replan }: { resume: boolean; replan: boolean },
   options: RunOptions,
 ): Promise<RunResult> {
   const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, signal } = options
-  if (config.threads !== null) setThreads(config.threads)
-  const selection = classSelection(config)
-  const trainSet = openVocFolder(config.data, { split: config.trainSplit, ...selection })
-  const valSet = openVocFolder(config.data, { split: config.valSplit, ...selection })
+  if (asked.threads !== null) setThreads(asked.threads)
+  const selection = classSelection(asked)
+  const trainSet = openVocFolder(asked.data, { split: asked.trainSplit, ...selection })
+  const valSet = openVocFolder(asked.data, { split: asked.valSplit, ...selection })
   const { labelMap } = trainSet
   const classNames = labelMap.classes.map(({ name }) => name)
   const numClasses = classNames.length
 
   // First what is quick to fail: the options, before weights are downloaded for them.
-  const isPretrained = !resume && (config.weights ?? config.initFrom) !== null
-  if (isPretrained) createModel(config.model, { ...modelOptions(config), numClasses }).dispose()
-  const initial = isPretrained ? await readInitialWeights(config, { signal, onProgress: onDownload }) : null
-  config = resolveOpen(config, initial)
+  const isPretrained = !resume && (asked.weights ?? asked.initFrom) !== null
+  if (isPretrained) createModel(asked.model, { ...modelOptions(asked), numClasses }).dispose()
+  const initial = isPretrained ? await readInitialWeights(asked, { signal, onProgress: onDownload }) : null
+  let config = resolveOpen(asked, initial)
   manualSeed(config.seed)
   using model = createModel(config.model, { ...modelOptions(config), numClasses })
   refuseIdleOptions(config, model)
@@ -303,7 +303,8 @@ async function execute(
 }
 
 /** What the user leaves open is decided by the weights, and kept in the run's configuration. */
-function resolveOpen(config: TrainConfig, initial: InitialWeights | null): TrainConfig {
+function resolveOpen(config: TrainConfig, initial: InitialWeights | null): TrainConfig & { learningRate: number } {
+  const isFineTuning = initial !== null && config.weights !== null
   const { normalization = "imagenet", padding = "symmetric" } = initial?.preprocessing ?? {}
   const encoder = encoderNameOf(config.model, config.encoder)
   const hasPadding = encoder !== null && findEncoder(encoder).entry.takes.includes("padding")
@@ -312,8 +313,9 @@ function resolveOpen(config: TrainConfig, initial: InitialWeights | null): Train
     normalization: config.normalization ?? normalization,
     padding: config.padding ?? (hasPadding ? padding : null),
     // A new head has everything to learn; what the encoder knows must not be shaken off meanwhile.
-    headRate: config.headRate ?? (initial && config.weights !== null ? 5 : null),
-    freeze: config.freeze ?? (initial && config.weights !== null ? 4 : 0),
+    learningRate: config.learningRate ?? (isFineTuning ? 5e-4 : 1e-3),
+    headRate: config.headRate ?? (isFineTuning ? 8 : null),
+    freeze: config.freeze ?? (isFineTuning ? 4 : 0),
   }
 }
 
