@@ -1,6 +1,6 @@
 // The addon: every operator through libtorch's dispatcher, and the few things that are not operators
 // (backward, grad mode, threads, generators, data, memory). No operator has code of its own here; those that we add to
-// libtorch's register themselves (batch-norm.cc).
+// libtorch's register themselves (batch-norm.cc, fold-batch-norm.cc).
 //
 // Rules of the border:
 // - JavaScript sees numbers (handles), strings, arrays and typed arrays; never a pointer.

@@ -1,5 +1,14 @@
 // Modules one after another, of which some neighbours are cheaper together than each by itself.
-import { aten, isGradEnabled, isRecording, type Limits, levers, noGrad, type Tensor, tidy } from "../torch/index.ts"
+import {
+  aten,
+  foldBatchNorm,
+  isGradEnabled,
+  isRecording,
+  type Limits,
+  levers,
+  type Tensor,
+  tidy,
+} from "../torch/index.ts"
 import { Conv2d, pair } from "./conv.ts"
 import type { Module } from "./module.ts"
 import { BatchNorm2d } from "./norm.ts"
@@ -58,19 +67,10 @@ function canFold(x: Tensor, conv: Conv2d, norm: BatchNorm2d): boolean {
   return (n * h * w) / (down * right) >= kernel.reduce((product, size) => product * size)
 }
 
-/**
- * norm(conv(x)) with running statistics: a convolution whose kernels are scaled by s = gamma / sqrt(variance + eps), and
- * whose bias is beta + (bias - mean) s.
- */
+/** norm(conv(x)) with running statistics. */
 function folded(x: Tensor, conv: Conv2d, norm: BatchNorm2d): Tensor {
-  const { running_mean, running_var, eps, weight: gamma, bias: beta } = norm
   return tidy(() => {
-    const [weight, bias] = tidy(() => {
-      using _ = noGrad()
-      const scale = gamma.div(running_var.add(eps).sqrt()) // [C]
-      const mean = conv.bias ? running_mean.sub(conv.bias) : running_mean
-      return [conv.weight.mul(scale.view([-1, 1, 1, 1])), aten.addcmul(beta, mean, scale, { value: -1 })]
-    })
+    const [weight, bias] = foldBatchNorm(conv, norm)
     return conv.convolve(x, weight, bias)
   })
 }

@@ -1,9 +1,10 @@
-// Batch-norm and clamp as one operator, against libtorch's own in float64.
+// Our operators against libtorch's own in float64.
 import { afterEach, describe, expect, test } from "vitest"
 import {
   aten,
   batchNormClamp,
   type DType,
+  foldBatchNorm,
   fromData,
   full,
   grad,
@@ -221,5 +222,35 @@ test("without history it keeps nothing; what does not fit is an error", () => {
     expect(() => batchNormClamp(sideBySide(randn([2, 5, 3, 3])), state, true)).toThrow(
       /batch_norm_clamp\(x: float32\[2, 5/,
     )
+  })
+})
+
+test.each([
+  ["contiguous", (weight: Tensor) => weight.clone()],
+  ["channels side by side", sideBySide],
+  ["neither", (weight: Tensor) => weight.transpose(2, 3).contiguous().transpose(2, 3)],
+] as const)("a batch-norm folds into a convolution whose weight is %s", (_, layout) => {
+  manualSeed(7)
+  tidy(() => {
+    const weight = layout(randn([5, 3, 3, 2]))
+    const norm = { weight: randn([5]), bias: randn([5]), running_mean: randn([5]), running_var: rand([5]), eps: 1e-3 }
+    for (const bias of [randn([5]), null]) {
+      const [foldedWeight, foldedBias] = foldBatchNorm({ weight, bias }, norm)
+      const [w, b, gamma, beta, mean, variance] = [
+        weight,
+        bias ?? zeros([5]),
+        norm.weight,
+        norm.bias,
+        norm.running_mean,
+        norm.running_var,
+      ].map((tensor) => tensor.to({ dtype: "float64" })) as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
+      const scale = gamma.div(variance.add(1e-3).sqrt())
+      const close = (got: Tensor, exact: Tensor) =>
+        expect(got.sub(exact).abs().max().item()).toBeLessThan(2e-6 * exact.abs().max().item()) // some roundings of 6e-8
+      close(foldedWeight, w.mul(scale.view([5, 1, 1, 1])))
+      close(foldedBias, b.sub(mean).mul(scale).add(beta))
+      expect(foldedWeight.strides).toEqual(weight.strides)
+    }
+    expect(() => foldBatchNorm({ weight: randn([4, 3, 3, 2]), bias: null }, norm)).toThrow(/the convolution's channels/)
   })
 })

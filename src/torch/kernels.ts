@@ -1,4 +1,4 @@
-// Operators of our own (native/batch-norm.cc), which the dispatcher knows like libtorch's.
+// Operators of our own (native/batch-norm.cc, fold-batch-norm.cc), which the dispatcher knows like libtorch's.
 import { dispatch, findOperator } from "./dispatch.ts"
 import type { Tensor } from "./tensor.ts"
 
@@ -32,4 +32,17 @@ export function batchNormClamp(
   const op = findOperator("pixelwise::batch_norm_clamp")
   const args = [x, weight, bias, running_mean, running_var, training, momentum, eps, low, high]
   return dispatch(op, args) as Tensor
+}
+
+/**
+ * Weight and bias of the convolution that does what a convolution and the batch-norm behind it do with running statistics:
+ * weight s and beta + (bias - mean) s, where s = gamma / sqrt(variance + eps). Without history.
+ */
+export function foldBatchNorm(
+  { weight, bias }: { readonly weight: Tensor; readonly bias: Tensor | null }, // [Cout, Cin / groups, h, w], [Cout]
+  norm: Omit<BatchNormState, "momentum">,
+): [weight: Tensor, bias: Tensor] {
+  const op = findOperator("pixelwise::fold_batch_norm")
+  const args = [weight, bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps]
+  return dispatch(op, args) as [Tensor, Tensor]
 }
