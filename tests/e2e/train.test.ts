@@ -190,6 +190,25 @@ test("a finished run can be made longer: it is evaluated on the way, and remembe
   expect(steps).toEqual([5, 8])
 })
 
+test("measuring batch-norm's statistics changes no step, and a stop just before it changes nothing", async () => {
+  const finish = async (name: string, batchNormBatches: number, stopAt?: number) => {
+    const stop = new AbortController()
+    const onStep = ({ step }: StepRecord) => void (step === stopAt && stop.abort())
+    const asked = config({ steps: 6, evaluations: 2, batchNormBatches })
+    const { run } = await startRun(asked, join(folder, `statistics-${name}`), { signal: stop.signal, onStep })
+    if (stopAt !== undefined) await resumeRun(run.path)
+    const statistics = [...loadSafetensors(run.file("last.safetensors")).tensors]
+      .filter(([key]) => key.includes("running_"))
+      .map(([, tensor]) => [...(tensor.data() as Float32Array)])
+    return { losses: losses(run), statistics }
+  }
+  const none = await finish("none", 0)
+  const measured = await finish("measured", 2)
+  expect(measured.losses).toEqual(none.losses)
+  expect(measured.statistics).not.toEqual(none.statistics)
+  expect(await finish("stopped", 2, 3)).toEqual(measured)
+})
+
 test("a loss that is not finite stops the run, and what was saved before it is sound", async () => {
   const out = join(folder, "diverged")
   await expect(startRun(config({ steps: 50, learningRate: 1e30, optimizer: "sgd", warmup: 0 }), out)).rejects.toThrow(
