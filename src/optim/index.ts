@@ -34,6 +34,7 @@ export function createOptimizer(
 }
 
 export { Adam, type AdamOptions, AdamW } from "./adam.ts"
+export { AveragedState } from "./average.ts"
 export { type NamedParameters, Optimizer } from "./optimizer.ts"
 export * from "./schedules.ts"
 export { SGD, type SGDOptions } from "./sgd.ts"

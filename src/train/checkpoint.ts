@@ -2,7 +2,7 @@
 // last.safetensors holds all that the next step depends on, so that a resumed run goes on as if it had never stopped.
 import { UserError } from "../errors.ts"
 import type { AnyModule } from "../nn/index.ts"
-import type { Optimizer } from "../optim/index.ts"
+import type { AveragedState, Optimizer } from "../optim/index.ts"
 import { rngState, setRngState, type Tensor, tidy } from "../torch/index.ts"
 import { loadSafetensors, saveSafetensors } from "../torch/safetensors.ts"
 
@@ -21,17 +21,26 @@ export interface Progress {
   nextEvaluation: number
 }
 
-export function saveState(path: string, model: AnyModule, optimizer: Optimizer, progress: Progress): void {
+/** What training changes. */
+export interface TrainingState {
+  readonly model: AnyModule
+  readonly optimizer: Optimizer
+  /** Averages of the model's weights, where evaluation uses them. */
+  readonly average?: AveragedState | undefined
+}
+
+export function saveState(path: string, { model, optimizer, average }: TrainingState, progress: Progress): void {
   tidy(() => {
     const tensors = new Map<string, Tensor>([["rng", rngState()]])
     for (const [name, tensor] of model.stateDict()) tensors.set(`model.${name}`, tensor)
     for (const [name, tensor] of optimizer.stateDict()) tensors.set(`optimizer.${name}`, tensor)
+    for (const [name, tensor] of average?.stateDict() ?? []) tensors.set(`average.${name}`, tensor)
     saveSafetensors(path, tensors, { progress: JSON.stringify(progress) })
   })
 }
 
 /** @throws UserError when the file is damaged or belongs to another model or optimizer */
-export function loadState(path: string, model: AnyModule, optimizer: Optimizer): Progress {
+export function loadState(path: string, { model, optimizer, average }: TrainingState): Progress {
   return tidy(() => {
     const { tensors, metadata } = loadSafetensors(path)
     const rng = tensors.get("rng")
@@ -39,17 +48,20 @@ export function loadState(path: string, model: AnyModule, optimizer: Optimizer):
       throw new UserError(`${path} cannot be resumed: it holds weights only. Give a run's folder.`)
     model.loadStateDict(part(tensors, "model."))
     optimizer.loadStateDict(part(tensors, "optimizer."))
+    const averages = part(tensors, "average.")
+    average?.loadStateDict(averages.size > 0 ? averages : part(tensors, "model.")) // a run from before there were any
     setRngState(rng)
     return JSON.parse(metadata.progress) as Progress
   })
 }
 
-/** The weights of a file of either kind, under the model's names. The tensors are the caller's. */
+/** The weights of a file of either kind, averaged ones if it has them, under the model's names. The tensors are the caller's. */
 export function readWeights(path: string): Map<string, Tensor> {
   const { tensors, metadata } = loadSafetensors(path)
   if (!metadata.progress) return tensors
-  const weights = part(tensors, "model.")
-  for (const [name, tensor] of tensors) if (!name.startsWith("model.")) tensor.dispose()
+  const prefix = [...tensors.keys()].some((name) => name.startsWith("average.")) ? "average." : "model."
+  const weights = part(tensors, prefix)
+  for (const [name, tensor] of tensors) if (!name.startsWith(prefix)) tensor.dispose()
   return weights
 }
 

@@ -112,6 +112,12 @@ const schema = z.strictObject({
   weightDecay: z.number().min(0).default(1e-4).describe("weight decay"),
   schedule: z.enum(scheduleNames).default("poly").describe("how the learning rate falls over the run"),
   warmup: fraction.default(0.03).describe("share of the run in which the learning rate rises from 0"),
+  average: z
+    .number()
+    .min(0)
+    .lt(1)
+    .default(0.999)
+    .describe("how much of the averaged weights, which are evaluated and saved, a step keeps; 0 takes the last ones"),
   batchSize: z.int().positive().default(8).describe("images a step"),
   crop: size.default([256, 256]).describe("height,width in pixels of the training crops; one number for squares"),
   // DeepLab's 0.5 to 2 is for crops of 513 pixels; crops of 256 then show too little of a picture to tell a cow from a horse

@@ -18,7 +18,7 @@ import {
   type SegmentationModel,
 } from "../models/index.ts"
 import { foldedBatchNorms, measureBatchNorms } from "../nn/index.ts"
-import { createOptimizer, schedules, warmup } from "../optim/index.ts"
+import { AveragedState, createOptimizer, schedules, warmup } from "../optim/index.ts"
 import { fromData, manualSeed, type Parameter, setThreads } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
 import {
@@ -170,6 +170,8 @@ async function execute(
   const { headRate } = config
   optimizer.rateOf = (name) => (name.startsWith("backbone.") ? 1 : (headRate ?? 1))
 
+  using average = config.average > 0 ? new AveragedState(model.stateDict(), config.average) : undefined
+
   const workers = config.workers ?? defaultWorkers()
   const { batchSize, seed, crop: cropSize, scale, scaleStep, fill, flip, verticalFlip } = config
   const normalization = normalizations[normalizationOf(config)]
@@ -264,6 +266,7 @@ async function execute(
   const trainer = new Trainer({
     model,
     optimizer,
+    average,
     loss: losses[config.loss],
     auxWeight: config.auxWeight ?? 0.4, // Zhao et al. 2017, https://arxiv.org/abs/1612.01105
     learningRate: config.learningRate,

@@ -4,7 +4,7 @@ import type { Batch } from "../data/batch.ts"
 import type { Scores } from "../infer/evaluate.ts"
 import type { Loss } from "../losses/index.ts"
 import type { SegmentationModel } from "../models/index.ts"
-import type { Optimizer, Schedule } from "../optim/index.ts"
+import type { AveragedState, Optimizer, Schedule } from "../optim/index.ts"
 import { fromData, tidy } from "../torch/index.ts"
 import { loadState, type Progress, saveState, saveWeights } from "./checkpoint.ts"
 import type { EvaluationRecord, RunFolder, StepRecord } from "./run-folder.ts"
@@ -23,6 +23,8 @@ export interface BatchSource {
 export interface TrainerParts {
   readonly model: SegmentationModel
   readonly optimizer: Optimizer
+  /** Averages of the model's weights: what is evaluated and kept as best, where given. */
+  readonly average?: AveragedState | undefined
   readonly loss: Loss
   /** Factor of the loss of the model's auxiliary head, if it has one. */
   readonly auxWeight?: number
@@ -81,8 +83,8 @@ export class Trainer {
    * @param replan whether the length is another than before, so that evaluations must be spread anew
    */
   resume({ replan = false } = {}): void {
-    const { run, model, optimizer } = this.#parts
-    this.#state = loadState(run.file("last.safetensors"), model, optimizer)
+    const { run } = this.#parts
+    this.#state = loadState(run.file("last.safetensors"), this.#parts)
     if (replan) {
       this.#state.nextEvaluation = 1 // there is one at the end, which a budget must leave time for
       const progress = this.progress
@@ -161,8 +163,7 @@ export class Trainer {
 
   /** Writes last.safetensors: everything that the next step depends on. */
   save(): void {
-    const { run, model, optimizer } = this.#parts
-    saveState(run.file("last.safetensors"), model, optimizer, this.#state)
+    saveState(this.#parts.run.file("last.safetensors"), this.#parts, this.#state)
   }
 
   get #seconds(): number {
@@ -179,7 +180,7 @@ export class Trainer {
   }
 
   #step({ images, masks, shape: [n, h, w], ids }: Batch, learningRate: number): number {
-    const { run, model, optimizer, loss, auxWeight = 0 } = this.#parts
+    const { run, model, optimizer, average, loss, auxWeight = 0 } = this.#parts
     model.train()
     const value = tidy(() => {
       optimizer.zeroGrad()
@@ -200,40 +201,35 @@ export class Trainer {
     }
     optimizer.lr = learningRate
     optimizer.step()
+    average?.update(this.#state.step + 1)
     return value
   }
 
   async #evaluate(progress: number, onEvaluation: TrainerEvents["onEvaluation"], signal?: AbortSignal): Promise<void> {
-    const { run, model, evaluate } = this.#parts
+    const { run, model, average, evaluate } = this.#parts
     const start = performance.now()
     const spent = () => (performance.now() - start) / 1000
     this.save() // an evaluation may take minutes, and memory
-    let scores: Scores
+    let record: EvaluationRecord
+    average?.swap()
     try {
-      scores = await evaluate(signal)
+      const scores = await evaluate(signal)
+      record = { kind: "evaluation", step: this.#state.step, seconds: this.#seconds + spent(), scores }
+      // Of equals the first stays, so that resuming repeats the same choice.
+      const score = scores.meanIoU ?? 0
+      if (this.#state.best === null || score > this.#state.best) {
+        this.#state.best = score
+        const notes = { ...this.#parts.weightNotes, step: String(this.#state.step), meanIoU: String(score) }
+        saveWeights(run.file("best.safetensors"), model, notes)
+      }
     } catch (error) {
       if (signal?.aborted) return // it stays due
       throw error
-    }
-
-    const record: EvaluationRecord = {
-      kind: "evaluation",
-      step: this.#state.step,
-      seconds: this.#seconds + spent(),
-      scores,
+    } finally {
+      average?.swap()
     }
     run.log(record)
-    run.writeJson("scores.json", scores)
-    // Of equals the first stays, so that resuming repeats the same choice.
-    const score = scores.meanIoU ?? 0
-    if (this.#state.best === null || score > this.#state.best) {
-      this.#state.best = score
-      saveWeights(run.file("best.safetensors"), model, {
-        ...this.#parts.weightNotes,
-        step: String(this.#state.step),
-        meanIoU: String(score),
-      })
-    }
+    run.writeJson("scores.json", record.scores)
     await onEvaluation?.(record)
     this.#state.evaluationSeconds += spent() // pictures and checkpoints count too
     this.#state.evaluations++
