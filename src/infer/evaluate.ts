@@ -35,7 +35,9 @@ export function evaluationLoader(
   return new Loader(dataset, { batchSize: 1, workers, transform: { name: "whole", ...normalization } })
 }
 
-/** Seconds that `evaluate` will take, from two of the images; the first only warms up. */
+const TIMED_IMAGES = 5
+
+/** Seconds that `evaluate` will take: by the median of a few of the images, because the first of a size takes longer. */
 export async function estimateEvaluation(
   model: SegmentationModel,
   dataset: VocFolder,
@@ -43,15 +45,16 @@ export async function estimateEvaluation(
 ): Promise<number> {
   const wasTraining = model.training
   model.eval()
-  let seconds = 0
-  for (const index of [0, Math.floor(dataset.ids.length / 2)]) {
+  const seconds: number[] = []
+  for (let k = 0; k < TIMED_IMAGES; k++) {
+    const index = Math.floor((k * dataset.ids.length) / TIMED_IMAGES)
     const start = performance.now()
     const { image, width, height } = await dataset.readSample(index)
     predictLabels(model, toTensorData({ width, height, data: image }, normalization), [1, height, width]).dispose()
-    seconds = (performance.now() - start) / 1000
+    seconds.push((performance.now() - start) / 1000)
   }
   model.train(wasTraining)
-  return seconds * dataset.ids.length
+  return seconds.sort((a, b) => a - b)[Math.floor(TIMED_IMAGES / 2)]! * dataset.ids.length
 }
 
 export interface EvaluateOptions {
