@@ -57,6 +57,8 @@ const QUICKSTART = {
   scale: [1, 1],
   learningRate: 4e-3,
   evaluations: 5,
+  average: 0,
+  batchNormBatches: 0,
 }
 
 function freeRunFolder(): string {
