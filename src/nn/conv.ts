@@ -1,5 +1,15 @@
 // Convolutions. Weights, defaults and names are PyTorch's.
-import { aten, Parameter, ShapeError, type Tensor, zeros } from "../torch/index.ts"
+import {
+  aten,
+  depthwiseConv2d,
+  isGradEnabled,
+  isRecording,
+  levers,
+  Parameter,
+  ShapeError,
+  type Tensor,
+  zeros,
+} from "../torch/index.ts"
 import * as init from "./init.ts"
 import { Module } from "./module.ts"
 
@@ -46,12 +56,25 @@ export class Conv2d extends Module {
   /** The same with another weight and bias, of the same shapes. */
   convolve(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
     const { stride, padding, dilation, groups } = this
+    if (this.#isDilatedDepthwise && levers.depthwise && isGradEnabled() && !isRecording()) {
+      const sides = padding === "same" ? this.#samePadding(x, weight) : pair(padding).flatMap((side) => [side, side])
+      return depthwiseConv2d(x, weight, { bias, stride: pair(stride), padding: sides, dilation: pair(dilation) })
+    }
     if (padding !== "same") return aten.conv2d(x, weight, { bias, stride, padding, dilation, groups })
-    const [top, bottom] = samePadding(x, 2, weight, pair(stride)[0], pair(dilation)[0])
-    const [left, right] = samePadding(x, 3, weight, pair(stride)[1], pair(dilation)[1])
+    const [top, bottom, left, right] = this.#samePadding(x, weight)
     const isEven = top === bottom && left === right
     const padded = isEven ? x : aten.constant_pad_nd(x, [left, right, top, bottom])
     return aten.conv2d(padded, weight, { bias, stride, padding: isEven ? [top, left] : 0, dilation, groups })
+  }
+
+  /** libtorch has no fast gradients for such a one (native/depthwise-convolution.cc). */
+  get #isDilatedDepthwise(): boolean {
+    return this.groups > 1 && this.groups === this.weight.size(0) && Math.max(...pair(this.dilation)) > 1
+  }
+
+  #samePadding(x: Tensor, weight: Tensor): [top: number, bottom: number, left: number, right: number] {
+    const [[down, right], [downDilation, rightDilation]] = [pair(this.stride), pair(this.dilation)]
+    return [...samePadding(x, 2, weight, down, downDilation), ...samePadding(x, 3, weight, right, rightDilation)]
   }
 }
 

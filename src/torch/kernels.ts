@@ -1,4 +1,4 @@
-// Operators of our own (native/batch-norm.cc, fold-batch-norm.cc), which the dispatcher knows like libtorch's.
+// Operators of our own (native/*.cc), which the dispatcher knows like libtorch's.
 import { dispatch, findOperator } from "./dispatch.ts"
 import type { Tensor } from "./tensor.ts"
 
@@ -45,4 +45,41 @@ export function foldBatchNorm(
   const op = findOperator("pixelwise::fold_batch_norm")
   const args = [weight, bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps]
   return dispatch(op, args) as [Tensor, Tensor]
+}
+
+/**
+ * aten.conv2d() that filters each channel by itself, groups = C: a kernel of our own on the CPU, in float32, with channels
+ * side by side; elsewhere libtorch's.
+ * @param x [N, C, H, W]
+ * @param weight [C, 1, h, w]
+ */
+export function depthwiseConv2d(
+  x: Tensor,
+  weight: Tensor,
+  {
+    bias = null,
+    stride = [1, 1],
+    padding = [0, 0, 0, 0],
+    dilation = [1, 1],
+  }: {
+    /** [C] */
+    bias?: Tensor | null
+    stride?: readonly [down: number, right: number]
+    /** Pixels at the top, the bottom, the left and the right. */
+    padding?: readonly number[]
+    dilation?: readonly [down: number, right: number]
+  } = {},
+): Tensor {
+  return dispatch(findOperator("pixelwise::depthwise_conv2d"), [x, weight, bias, stride, padding, dilation]) as Tensor
+}
+
+/**
+ * The cross-entropy of each pixel of logits that are enlarged bilinearly to the size of the labels, which on the CPU in
+ * float32 never exist as a whole.
+ * @param logits [N, K, h, w], before softmax
+ * @param target [N, H, W] int64 in 0..K-1, or `ignoreIndex`
+ * @returns [N, H, W]; 0 where ignored
+ */
+export function upsampledCrossEntropy(logits: Tensor, target: Tensor, ignoreIndex: number): Tensor {
+  return dispatch(findOperator("pixelwise::upsampled_cross_entropy"), [logits, target, ignoreIndex]) as Tensor
 }

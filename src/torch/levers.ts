@@ -6,4 +6,6 @@ export const levers = {
   foldBatchNorm: true,
   /** Batch-norm and the ReLU or ReLU6 behind it are one operator (native/batch-norm.cc). */
   fuseBatchNorm: true,
+  /** Dilated convolutions that filter each channel by itself have gradients of our own (native/depthwise-convolution.cc). */
+  depthwise: true,
 }

@@ -1,0 +1,176 @@
+// native/upsampled-cross-entropy.cc against the operators of libtorch that it stands for.
+import { afterEach, expect, test } from "vitest"
+import {
+  aten,
+  type DType,
+  grad,
+  manualSeed,
+  OpError,
+  randint,
+  randn,
+  setThreads,
+  type Tensor,
+  tensor,
+  tidy,
+  upsampledCrossEntropy,
+} from "./index.ts"
+
+const composed = (logits: Tensor, target: Tensor, ignoreIndex: number): Tensor => {
+  const enlarged = aten.upsample_bilinear2d(logits, [target.size(1), target.size(2)], false)
+  return aten.cross_entropy_loss(enlarged, target, { reduction: 0, ignoreIndex })
+}
+
+/** Losses of the pixels, and the gradient of their sum weighted by `dy`. */
+function results(run: typeof composed, logits: Tensor, target: Tensor, dy: Tensor, dtype: DType = "float32") {
+  const x = logits.detach().to({ dtype, copy: true }).requiresGrad_()
+  const losses = run(x, target, 255)
+  const [dx] = grad([losses], [x], { gradients: [dy.to({ dtype })] }) as [Tensor]
+  return { losses, dx }
+}
+
+const error = (got: Tensor, exact: Tensor): number => got.sub(exact).abs().max().item() / exact.abs().max().item()
+
+afterEach(() => setThreads(1))
+
+test("a value worked by hand", () => {
+  // Two classes, one row of two pixels enlarged to four: pixel 1 lies a quarter of the way between them.
+  const logits = tensor([[[[0, 4]], [[0, 0]]]]) // [1, 2, 1, 2]
+  const target = tensor([[[0, 0, 1, 255]]], { dtype: "int64" })
+  const [first, second, third, fourth] = upsampledCrossEntropy(logits, target, 255).data() as Float32Array
+  expect(first).toBeCloseTo(Math.log(2), 6)
+  expect(second).toBeCloseTo(Math.log(1 + Math.exp(-1)), 6)
+  expect(third).toBeCloseTo(3 + Math.log(1 + Math.exp(-3)), 6)
+  expect(fourth).toBe(0)
+})
+
+test.each([
+  [
+    [2, 3, 4, 5],
+    [8, 10],
+  ],
+  [
+    [1, 2, 1, 1],
+    [7, 3],
+  ], // one value for all pixels
+  [
+    [2, 21, 9, 8],
+    [65, 57],
+  ],
+  [
+    [1, 5, 6, 7],
+    [6, 7],
+  ], // nothing to enlarge
+  [
+    [2, 4, 9, 11],
+    [5, 6],
+  ], // made smaller
+  [
+    [1, 150, 5, 5],
+    [33, 35],
+  ],
+  [
+    [5, 7, 8, 8],
+    [64, 64],
+  ],
+] as const)("logits %j, labels of %j pixels: as close to float64 as libtorch's float32", (shape, size) => {
+  manualSeed(1)
+  for (const threads of [1, 2, 3]) {
+    setThreads(threads)
+    tidy(() => {
+      const logits = randn(shape).mul(4)
+      const target = randint(0, shape[1], [shape[0], ...size])
+      target.select(1, 0).fill_(255)
+      const dy = randn(target.shape)
+      const truth = results(composed, logits, target, dy, "float64")
+      const [ours, libtorchs] = [upsampledCrossEntropy, composed].map((run) => results(run, logits, target, dy))
+      // 1e-6: some roundings of 6e-8, where libtorch was lucky
+      for (const name of ["losses", "dx"] as const)
+        expect(error(ours![name], truth[name]), name).toBeLessThanOrEqual(
+          Math.max(1e-6, error(libtorchs![name], truth[name])),
+        )
+    })
+  }
+})
+
+test("an ignored pixel has loss and gradient exactly 0, also where its logits are huge", () => {
+  tidy(() => {
+    const logits = randn([1, 3, 2, 2]).mul(1e30)
+    const target = tensor(
+      [
+        [
+          [255, 255],
+          [255, 255],
+        ],
+      ],
+      { dtype: "int64" },
+    )
+    const { losses, dx } = results(
+      upsampledCrossEntropy,
+      logits,
+      target,
+      tensor([
+        [
+          [1, 1],
+          [1, 1],
+        ],
+      ]),
+    )
+    expect(losses.abs().max().item()).toBe(0)
+    expect(dx.abs().max().item()).toBe(0)
+  })
+})
+
+test("logits far apart neither overflow nor vanish", () => {
+  tidy(() => {
+    const logits = tensor([[[[500]], [[-500]], [[0]]]]) // [1, 3, 1, 1]
+    const target = tensor([[[0, 1, 2]]], { dtype: "int64" })
+    const { losses, dx } = results(upsampledCrossEntropy, logits, target, tensor([[[1, 1, 1]]]))
+    expect(losses.data()).toEqual(Float32Array.of(0, 1000, 500))
+    expect(dx.data()).toEqual(Float32Array.of(2, -1, -1))
+  })
+})
+
+test("a logit that is NaN is not hidden", () => {
+  const logits = randn([1, 3, 2, 2])
+  logits.at(0, 1, 0, 0).fill_(Number.NaN)
+  const target = randint(0, 3, [1, 4, 4])
+  expect(upsampledCrossEntropy(logits, target, 255).sum().item()).toBeNaN()
+})
+
+test("channels side by side, strange strides and other dtypes give the same", () => {
+  manualSeed(2)
+  tidy(() => {
+    const logits = randn([2, 5, 4, 3])
+    const target = randint(0, 5, [2, 9, 7])
+    const plain = upsampledCrossEntropy(logits, target, 255).data()
+    const sideBySide = logits.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    expect(upsampledCrossEntropy(sideBySide, target, 255).data()).toEqual(plain)
+    const turned = target.transpose(1, 2).contiguous().transpose(1, 2)
+    expect(upsampledCrossEntropy(logits, turned, 255).data()).toEqual(plain)
+    const double = logits.to({ dtype: "float64" })
+    expect(upsampledCrossEntropy(double, target, 255).data()).toEqual(composed(double, target, 255).data())
+  })
+})
+
+test("it has second derivatives", () => {
+  manualSeed(3)
+  tidy(() => {
+    const [logits, target] = [randn([1, 3, 3, 3]), randint(0, 3, [1, 6, 6])]
+    const penalty = (run: typeof composed, dtype: DType) => {
+      const x = logits.detach().to({ dtype, copy: true }).requiresGrad_()
+      const [dx] = grad([run(x, target, 255).sum()], [x], { createGraph: true })
+      return grad([dx!.mul(dx!).sum()], [x])[0]!
+    }
+    expect(error(penalty(upsampledCrossEntropy, "float32"), penalty(composed, "float64"))).toBeLessThan(1e-5)
+  })
+})
+
+test("what does not fit is an error", () => {
+  const logits = randn([1, 3, 2, 2])
+  expect(() => upsampledCrossEntropy(logits, randint(0, 3, [2, 4, 4]), 255)).toThrow(OpError)
+  expect(() => upsampledCrossEntropy(logits, randn([1, 4, 4]), 255)).toThrow(/int64 target/)
+  for (const wrong of [3, -1, 254])
+    expect(() => upsampledCrossEntropy(logits, tensor([[[0, wrong]]], { dtype: "int64" }), 255)).toThrow(
+      `label ${wrong}`,
+    )
+})
