@@ -20,6 +20,17 @@
 namespace pixelwise {
 namespace {
 
+// `padding` is top, bottom, left, right.
+at::Tensor composed(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, at::IntArrayRef stride, at::IntArrayRef padding,
+                    at::IntArrayRef dilation) {
+  const bool is_even = padding[0] == padding[1] && padding[2] == padding[3];
+  const at::Tensor padded = is_even ? x : at::constant_pad_nd(x, {padding[2], padding[3], padding[0], padding[1]});
+  const std::vector<int64_t> rest = is_even ? std::vector<int64_t>{padding[0], padding[2]} : std::vector<int64_t>{0, 0};
+  return at::conv2d(padded, weight, bias, stride, rest, dilation, x.size(1));
+}
+
+#if HAS_VECTORS
+
 // --- which pixels meet ----------------------------------------------------------------------------------------------------
 
 // One axis of a convolution: output o sees input o * stride - padding + tap * dilation.
@@ -57,30 +68,6 @@ struct Reaches {
 };
 
 // --- loops over channels --------------------------------------------------------------------------------------------------
-
-// Eight channels, in registers. A compiler left to itself keeps such sums in memory, which takes eight times as long.
-#if defined(__GNUC__)
-typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
-INLINED Eight load(const float* from) { return *reinterpret_cast<const Eight*>(from); }
-INLINED void store(float* to, Eight value) { *reinterpret_cast<Eight*>(to) = value; }
-#else
-struct Eight {
-  float of[8];
-  Eight operator*(const Eight& other) const { return each([&](int k) { return of[k] * other.of[k]; }); }
-  Eight& operator+=(const Eight& other) { return *this = each([&](int k) { return of[k] + other.of[k]; }); }
-  float operator[](int k) const { return of[k]; }
-  template <typename Value>
-  static Eight each(Value value) {
-    Eight all;
-    for (int k = 0; k < 8; ++k) all.of[k] = value(k);
-    return all;
-  }
-};
-INLINED Eight load(const float* from) { return Eight::each([&](int k) { return from[k]; }); }
-INLINED void store(float* to, Eight value) {
-  for (int k = 0; k < 8; ++k) to[k] = value[k];
-}
-#endif
 
 // The pixels that reach one: some rows, and in each of them some columns.
 struct Patch {
@@ -211,15 +198,6 @@ at::Tensor gradient_of_taps(const float* x, const float* dy, const Geometry& of)
 
 // --- the operator ---------------------------------------------------------------------------------------------------------
 
-// `padding` is top, bottom, left, right.
-at::Tensor composed(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, at::IntArrayRef stride, at::IntArrayRef padding,
-                    at::IntArrayRef dilation) {
-  const bool is_even = padding[0] == padding[1] && padding[2] == padding[3];
-  const at::Tensor padded = is_even ? x : at::constant_pad_nd(x, {padding[2], padding[3], padding[0], padding[1]});
-  const std::vector<int64_t> rest = is_even ? std::vector<int64_t>{padding[0], padding[2]} : std::vector<int64_t>{0, 0};
-  return at::conv2d(padded, weight, bias, stride, rest, dilation, x.size(1));
-}
-
 struct DepthwiseConv2d : torch::autograd::Function<DepthwiseConv2d> {
   static Geometry geometry(const at::Tensor& x, const at::Tensor& weight, at::IntArrayRef stride, at::IntArrayRef padding, at::IntArrayRef dilation) {
     const auto axis = [&](int64_t k) {
@@ -283,6 +261,8 @@ struct DepthwiseConv2d : torch::autograd::Function<DepthwiseConv2d> {
   }
 };
 
+#endif
+
 at::Tensor depthwise_conv2d(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, at::IntArrayRef stride,
                             at::IntArrayRef padding, at::IntArrayRef dilation) {
   TORCH_CHECK(x.dim() == 4 && weight.dim() == 4, "depthwise_conv2d: expected x [N, C, H, W] and weight [C, 1, h, w], got ", x.sizes(), " and ", weight.sizes());
@@ -291,14 +271,16 @@ at::Tensor depthwise_conv2d(const at::Tensor& x, const at::Tensor& weight, const
   const int64_t channels = x.size(1);
   const auto fits = [](at::IntArrayRef list, int64_t least) { return std::all_of(list.begin(), list.end(), [&](int64_t n) { return n >= least && n < (1 << 20); }); };
   TORCH_CHECK(fits(stride, 1) && fits(dilation, 1) && fits(padding, 0), "depthwise_conv2d: stride ", stride, ", padding ", padding, ", dilation ", dilation);
+#if HAS_VECTORS
   const auto is_float = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
   bool is_ours = is_float(x) && is_float(weight) && channels > 1 && x.numel() > 0 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast &&
                  x.is_contiguous(at::MemoryFormat::ChannelsLast) && weight.size(0) == channels && weight.size(1) == 1 && weight.numel() > 0 &&
                  (!bias || (is_float(*bias) && bias->dim() == 1 && bias->size(0) == channels));
   for (int64_t k = 0; is_ours && k < 2; ++k)
     is_ours = x.size(2 + k) + padding[2 * k] + padding[2 * k + 1] > dilation[k] * (weight.size(2 + k) - 1);
-  if (!is_ours) return composed(x, weight, bias, stride, padding, dilation);
-  return DepthwiseConv2d::apply(x, weight, bias, stride, padding, dilation);
+  if (is_ours) return DepthwiseConv2d::apply(x, weight, bias, stride, padding, dilation);
+#endif
+  return composed(x, weight, bias, stride, padding, dilation);
 }
 
 TORCH_LIBRARY_FRAGMENT(pixelwise, library) {

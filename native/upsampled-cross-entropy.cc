@@ -15,7 +15,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -23,6 +22,13 @@
 
 namespace pixelwise {
 namespace {
+
+at::Tensor composed(const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index) {
+  const at::Tensor enlarged = at::upsample_bilinear2d(logits, {target.size(1), target.size(2)}, /*align_corners=*/false);
+  return at::cross_entropy_loss(enlarged, target, {}, at::Reduction::None, ignore_index);
+}
+
+#if HAS_VECTORS
 
 // --- where an enlarged pixel comes from -----------------------------------------------------------------------------------
 
@@ -45,135 +51,126 @@ struct Axis {
 
 // --- loops over the pixels of a row ---------------------------------------------------------------------------------------
 
-// exp(x) for x <= 0, to 2 units in the last place: e^x = 2^n e^r with |r| <= ln(2) / 2. Unlike std::exp it becomes vector
-// instructions. The polynomial is that of Moshier's Cephes library, expf.c.
-INLINED float exp_of(float x) {
-  const float bounded = x < -87.0f ? -87.0f : x;
-  const float n = (bounded * 1.44269504f + 12582912.0f) - 12582912.0f;  // to the nearest whole number
-  const float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
-  const float p = ((((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r + 1.6666665459e-1f) * r + 5.0000001201e-1f;
-  const float e = p * r * r + r + 1.0f;
-  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
-  float power;
-  std::memcpy(&power, &bits, sizeof power);
-  return e * power;
-}
+// The classes of a pixel stand side by side, filled up to whole eights with logits that have no share in any softmax.
+constexpr float kNoClass = -1e30f;
 
-// out[j] = upper[j] + (lower[j] - upper[j]) down
+// What a row of pixels is made of: the low row of pixels that it lies in, [w, 8 eights], and where in it each pixel lies.
+struct Row {
+  const float* between;
+  const int32_t *first, *second;
+  const float* weight;
+  int64_t width, eights;
+
+  inline __attribute__((always_inline)) Eight logits(int64_t x, int64_t e) const {
+    return (1.0f - weight[x]) * load(between + 8 * (first[x] * eights + e)) + weight[x] * load(between + 8 * (second[x] * eights + e));
+  }
+};
+
 FOR_EACH_PROCESSOR void between_rows(const float* RESTRICT upper, const float* RESTRICT lower, float down, float* RESTRICT out, int64_t count) {
   for (int64_t j = 0; j < count; ++j) out[j] = (1.0f - down) * upper[j] + down * lower[j];
 }
 
-// One class of a row of pixels; `largest` keeps the largest class so far.
-FOR_EACH_PROCESSOR void enlarge(const float* RESTRICT row, const int32_t* RESTRICT first, const int32_t* RESTRICT second, const float* RESTRICT weight,
-                                float* RESTRICT out, float* RESTRICT largest, int64_t width) {
-  for (int64_t x = 0; x < width; ++x) {
-    const float v = (1.0f - weight[x]) * row[first[x]] + weight[x] * row[second[x]];
-    out[x] = v;
-    largest[x] = v > largest[x] ? v : largest[x];
+// The exponentials of a pixel's logits, above the largest of them; the largest, and their sum.
+INLINED void exponentiate(const Row& row, int64_t x, float* exponentials, float& largest, float& sum) {
+  Eight most = row.logits(x, 0);
+  store(exponentials, most);
+  for (int64_t e = 1; e < row.eights; ++e) {
+    const Eight v = row.logits(x, e);
+    store(exponentials + 8 * e, v);
+    most = v > most ? v : most;
+  }
+  largest = largest_of(most);
+  Eight total{};
+  for (int64_t e = 0; e < row.eights; ++e) {
+    const Eight v = exp_of(load(exponentials + 8 * e) - largest);
+    store(exponentials + 8 * e, v);
+    total += v;
+  }
+  sum = sum_of(total);
+}
+
+// Of each pixel that is not ignored: the sum, and what its own class lacks of the largest logit. `scratch` has 8 eights.
+FOR_EACH_PROCESSOR void losses_of_row(const Row& row, const int64_t* label, int64_t ignore_index, float* sum, float* rest, float* scratch) {
+  for (int64_t x = 0; x < row.width; ++x) {
+    sum[x] = 1;
+    rest[x] = 0;
+    if (label[x] == ignore_index) continue;
+    float largest;
+    exponentiate(row, x, scratch, largest, sum[x]);
+    rest[x] = largest - row.logits(x, label[x] / 8)[label[x] % 8];
   }
 }
 
-// values = exp(values - largest), and their sum
-FOR_EACH_PROCESSOR void exponentiate(float* RESTRICT values, const float* RESTRICT largest, float* RESTRICT sum, int64_t width) {
-  for (int64_t x = 0; x < width; ++x) {
-    const float e = exp_of(values[x] - largest[x]);
-    values[x] = e;
-    sum[x] += e;
+// Adds dy (softmax - one-hot) of each pixel to the two low pixels that it lies between, `to` [w, 8 eights]. Neighbours lie
+// between the same two, whose sums stay in cache.
+FOR_EACH_PROCESSOR void gradients_of_row(const Row& row, const int64_t* label, int64_t ignore_index, const float* dy, float* to, float* scratch) {
+  const EightWhole lanes{0, 1, 2, 3, 4, 5, 6, 7};
+  for (int64_t x = 0; x < row.width; ++x) {
+    if (label[x] == ignore_index) continue;
+    float largest, sum;
+    exponentiate(row, x, scratch, largest, sum);
+    const float factor = dy[x] / sum, left = 1.0f - row.weight[x], right = row.weight[x];
+    float *first = to + 8 * row.first[x] * row.eights, *second = to + 8 * row.second[x] * row.eights;
+    for (int64_t e = 0; e < row.eights; ++e) {
+      // The class by comparison: a number written into eight would make the processor wait before it reads the eight.
+      const EightWhole is_class = lanes == static_cast<int32_t>(label[x] - 8 * e);
+      const Eight gradient = load(scratch + 8 * e) * factor - (is_class ? Eight{} + dy[x] : Eight{});
+      store(first + 8 * e, load(first + 8 * e) + left * gradient);
+      store(second + 8 * e, load(second + 8 * e) + right * gradient);
+    }
   }
-}
-
-FOR_EACH_PROCESSOR void multiply(float* RESTRICT values, const float* RESTRICT factor, int64_t width) {
-  for (int64_t x = 0; x < width; ++x) values[x] *= factor[x];
 }
 
 FOR_EACH_PROCESSOR void add_scaled(float* RESTRICT to, const float* RESTRICT from, float factor, int64_t count) {
   for (int64_t j = 0; j < count; ++j) to[j] += factor * from[j];
 }
 
-// The transpose of `enlarge`: neighbours come from the same two values, whose sums stay in registers meanwhile.
-void reduce(const float* values, const Axis& axis, float* row, int64_t width) {
-  for (int64_t x = 0; x < width;) {
-    const int32_t first = axis.first[x], second = axis.second[x];
-    float left = 0, right = 0;
-    for (; x < width && axis.first[x] == first; ++x) {
-      left += (1.0f - axis.weight[x]) * values[x];
-      right += axis.weight[x] * values[x];
-    }
-    row[first] += left;
-    row[second] += right;
-  }
-}
-
 // --- the operator ---------------------------------------------------------------------------------------------------------
 
-struct Sizes {
-  Sizes(const at::Tensor& logits, const at::Tensor& target)
-      : images(logits.size(0)), classes(logits.size(1)), rows(logits.size(2)), columns(logits.size(3)), height(target.size(1)), width(target.size(2)) {}
-
-  const int64_t images, classes, rows, columns, height, width;
-  int64_t planes() const { return classes * rows * columns; }
-};
-
-// The classes of one row of pixels after another, enlarged.
-class Row {
+// The logits, [N, h, w, 8 eights], and how they become rows of pixels.
+class Enlargement {
  public:
-  Row(const Sizes& sizes, const Axis& down, const Axis& right)
-      : largest(sizes.width), sum(sizes.width), sizes_(sizes), down_(down), right_(right), values_(sizes.classes * sizes.width), between_(sizes.columns) {}
+  Enlargement(const at::Tensor& logits, const at::Tensor& target)
+      : images(target.size(0)),
+        classes(logits.size(1)),
+        eights((classes + 7) / 8),
+        height(target.size(1)),
+        width(target.size(2)),
+        low_height(logits.size(2)),
+        low_row(logits.size(3) * eights * 8),
+        down(logits.size(2), height),
+        right(logits.size(3), width),
+        logits_(at::constant_pad_nd(logits.permute({0, 2, 3, 1}), {0, 8 * eights - classes}, kNoClass).contiguous()) {}
 
-  std::vector<float> largest, sum;
+  const int64_t images, classes, eights, height, width, low_height, low_row;
+  const Axis down, right;
 
-  float* of_class(int64_t k) { return &values_[k * sizes_.width]; }
-
-  // @param logits [K, h, w] of one image
-  void enlarge_row(const float* logits, int64_t y) {
-    std::fill(largest.begin(), largest.end(), -std::numeric_limits<float>::infinity());
-    for (int64_t k = 0; k < sizes_.classes; ++k) {
-      const float* plane = logits + k * sizes_.rows * sizes_.columns;
-      between_rows(plane + down_.first[y] * sizes_.columns, plane + down_.second[y] * sizes_.columns, down_.weight[y], between_.data(), sizes_.columns);
-      enlarge(between_.data(), right_.first.data(), right_.second.data(), right_.weight.data(), of_class(k), largest.data(), sizes_.width);
-    }
-  }
-
-  // Of each class exp(v - largest), and the sum of these.
-  void exponentiate_row() {
-    std::fill(sum.begin(), sum.end(), 0.0f);
-    for (int64_t k = 0; k < sizes_.classes; ++k) exponentiate(of_class(k), largest.data(), sum.data(), sizes_.width);
+  // Row y of an image; `between` [w, 8 eights] is its memory.
+  Row row(int64_t image, int64_t y, std::vector<float>& between) const {
+    const float* low = logits_.data_ptr<float>() + image * low_height * low_row;
+    between_rows(low + down.first[y] * low_row, low + down.second[y] * low_row, down.weight[y], between.data(), low_row);
+    return {between.data(), right.first.data(), right.second.data(), right.weight.data(), width, eights};
   }
 
  private:
-  const Sizes sizes_;
-  const Axis &down_, &right_;
-  std::vector<float> values_, between_;  // [K, W], [w]
+  const at::Tensor logits_;
 };
-
-at::Tensor composed(const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index) {
-  const at::Tensor enlarged = at::upsample_bilinear2d(logits, {target.size(1), target.size(2)}, /*align_corners=*/false);
-  return at::cross_entropy_loss(enlarged, target, {}, at::Reduction::None, ignore_index);
-}
 
 struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index) {
-    const Sizes of(logits, target);
-    const Axis down(of.rows, of.height), right(of.columns, of.width);
-    const at::Tensor from = logits.contiguous(), labels = target.contiguous();
-    const at::Tensor sums = at::empty(target.sizes(), logits.options(), at::MemoryFormat::Contiguous), rest = at::zeros_like(sums);
-    const float* from_data = from.data_ptr<float>();
+    const Enlargement of(logits, target);
+    const at::Tensor labels = target.contiguous();
+    const at::Tensor sums = at::empty(target.sizes(), logits.options(), at::MemoryFormat::Contiguous), rest = at::empty_like(sums);
     const int64_t* labels_data = labels.data_ptr<int64_t>();
     float *sums_data = sums.data_ptr<float>(), *rest_data = rest.data_ptr<float>();
     at::parallel_for(0, of.images * of.height, 1, [&](int64_t first, int64_t end) {
-      Row row(of, down, right);
+      std::vector<float> between(of.low_row), scratch(8 * of.eights);
       for (int64_t k = first; k < end; ++k) {
-        row.enlarge_row(from_data + k / of.height * of.planes(), k % of.height);
         const int64_t* label = labels_data + k * of.width;
-        float *its_sum = sums_data + k * of.width, *its_rest = rest_data + k * of.width;
-        for (int64_t x = 0; x < of.width; ++x) {
-          if (label[x] == ignore_index) continue;
-          TORCH_CHECK(label[x] >= 0 && label[x] < of.classes, "upsampled_cross_entropy: target has label ", label[x]);
-          its_rest[x] = row.largest[x] - row.of_class(label[x])[x];
-        }
-        row.exponentiate_row();
-        for (int64_t x = 0; x < of.width; ++x) its_sum[x] = label[x] == ignore_index ? 1.0f : row.sum[x];
+        for (int64_t x = 0; x < of.width; ++x)
+          TORCH_CHECK(label[x] == ignore_index || (label[x] >= 0 && label[x] < of.classes), "upsampled_cross_entropy: target has label ", label[x]);
+        const Row row = of.row(k / of.height, k % of.height, between);
+        losses_of_row(row, label, ignore_index, sums_data + k * of.width, rest_data + k * of.width, scratch.data());
       }
     });
     context->save_for_backward({logits, target});
@@ -189,52 +186,45 @@ struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> 
       const auto made = torch::autograd::grad({composed(logits, target, ignore_index)}, {logits}, {gradients[0]}, true, true);
       return {made[0], none, none};
     }
-    const Sizes of(logits, target);
-    const Axis down(of.rows, of.height), right(of.columns, of.width);
-    const at::Tensor from = logits.contiguous(), labels = target.contiguous(), dy = gradients[0].contiguous();
+    const Enlargement of(logits, target);
+    const at::Tensor labels = target.contiguous(), dy = gradients[0].contiguous();
     // Bands of rows, each with sums of its own: one for each thread, where there are fewer images than threads.
     const int64_t bands = std::min<int64_t>(of.height, (at::get_num_threads() + of.images - 1) / of.images);
-    const at::Tensor parts = at::zeros({of.images, bands, of.classes, of.rows, of.columns}, logits.options());
-    const float *from_data = from.data_ptr<float>(), *dy_data = dy.data_ptr<float>();
+    const at::Tensor parts = at::zeros({of.images, bands, of.low_height, logits.size(3), 8 * of.eights}, logits.options());
+    const float* dy_data = dy.data_ptr<float>();
     const int64_t* labels_data = labels.data_ptr<int64_t>();
     float* parts_data = parts.data_ptr<float>();
     at::parallel_for(0, of.images * bands, 1, [&](int64_t first, int64_t end) {
-      Row row(of, down, right);
-      std::vector<float> factor(of.width), reduced(of.columns);
+      std::vector<float> between(of.low_row), scratch(8 * of.eights), gradient(of.low_row);
       for (int64_t part = first; part < end; ++part) {
         const int64_t image = part / bands, band = part % bands;
-        float* to = parts_data + part * of.planes();
+        float* to = parts_data + part * of.low_height * of.low_row;
         for (int64_t y = of.height * band / bands; y < of.height * (band + 1) / bands; ++y) {
           const int64_t at = (image * of.height + y) * of.width;
-          const int64_t* label = labels_data + at;
-          row.enlarge_row(from_data + image * of.planes(), y);
-          row.exponentiate_row();
-          for (int64_t x = 0; x < of.width; ++x) factor[x] = label[x] == ignore_index ? 0.0f : dy_data[at + x] / row.sum[x];
-          for (int64_t k = 0; k < of.classes; ++k) multiply(row.of_class(k), factor.data(), of.width);  // dy softmax(v)
-          for (int64_t x = 0; x < of.width; ++x)
-            if (label[x] != ignore_index) row.of_class(label[x])[x] -= dy_data[at + x];
-          for (int64_t k = 0; k < of.classes; ++k) {
-            std::fill(reduced.begin(), reduced.end(), 0.0f);
-            reduce(row.of_class(k), right, reduced.data(), of.width);
-            float* plane = to + k * of.rows * of.columns;
-            add_scaled(plane + down.first[y] * of.columns, reduced.data(), 1.0f - down.weight[y], of.columns);
-            add_scaled(plane + down.second[y] * of.columns, reduced.data(), down.weight[y], of.columns);
-          }
+          std::fill(gradient.begin(), gradient.end(), 0.0f);
+          gradients_of_row(of.row(image, y, between), labels_data + at, ignore_index, dy_data + at, gradient.data(), scratch.data());
+          add_scaled(to + of.down.first[y] * of.low_row, gradient.data(), 1.0f - of.down.weight[y], of.low_row);
+          add_scaled(to + of.down.second[y] * of.low_row, gradient.data(), of.down.weight[y], of.low_row);
         }
       }
     });
-    return {parts.sum(1), none, none};
+    return {parts.sum(1).narrow(3, 0, of.classes).permute({0, 3, 1, 2}), none, none};
   }
 };
+
+#endif
 
 at::Tensor upsampled_cross_entropy(const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index) {
   TORCH_CHECK(logits.dim() == 4 && target.dim() == 3 && logits.size(0) == target.size(0) && target.scalar_type() == at::kLong,
               "upsampled_cross_entropy: expected logits [N, K, h, w] and int64 target [N, H, W], got ", logits.sizes(), " and ", target.scalar_type(), " ",
               target.sizes());
+#if HAS_VECTORS
   constexpr int64_t most = std::numeric_limits<int32_t>::max();
   const bool is_ours = logits.is_cpu() && target.is_cpu() && logits.scalar_type() == at::kFloat && logits.numel() > 0 && target.numel() > 0 &&
                        logits.size(3) < most && target.size(1) < most && target.size(2) < most;
-  return is_ours ? UpsampledCrossEntropy::apply(logits, target, ignore_index) : composed(logits, target, ignore_index);
+  if (is_ours) return UpsampledCrossEntropy::apply(logits, target, ignore_index);
+#endif
+  return composed(logits, target, ignore_index);
 }
 
 TORCH_LIBRARY_FRAGMENT(pixelwise, library) {

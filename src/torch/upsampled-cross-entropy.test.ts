@@ -83,10 +83,10 @@ test.each([
       const dy = randn(target.shape)
       const truth = results(composed, logits, target, dy, "float64")
       const [ours, libtorchs] = [upsampledCrossEntropy, composed].map((run) => results(run, logits, target, dy))
-      // 1e-6: some roundings of 6e-8, where libtorch was lucky
+      // Both err by 4e-7 to 9e-7, by the coordinates in float32 and the order of sums; which of them more, is luck.
       for (const name of ["losses", "dx"] as const)
         expect(error(ours![name], truth[name]), name).toBeLessThanOrEqual(
-          Math.max(1e-6, error(libtorchs![name], truth[name])),
+          Math.max(3e-7, 2 * error(libtorchs![name], truth[name])),
         )
     })
   }
