@@ -72,7 +72,7 @@ test.each([
     [5, 7, 8, 8],
     [64, 64],
   ],
-] as const)("logits %j, labels of %j pixels: as close to float64 as libtorch's float32", (shape, size) => {
+] as const)("logits %j, labels of %j pixels: as close to float64 as float32 can be", (shape, size) => {
   manualSeed(1)
   for (const threads of [1, 2, 3]) {
     setThreads(threads)
@@ -83,11 +83,11 @@ test.each([
       const dy = randn(target.shape)
       const truth = results(composed, logits, target, dy, "float64")
       const [ours, libtorchs] = [upsampledCrossEntropy, composed].map((run) => results(run, logits, target, dy))
-      // Both err by 4e-7 to 9e-7, by the coordinates in float32 and the order of sums; which of them more, is luck.
-      for (const name of ["losses", "dx"] as const)
-        expect(error(ours![name], truth[name]), name).toBeLessThanOrEqual(
-          Math.max(3e-7, 2 * error(libtorchs![name], truth[name])),
-        )
+      // A coordinate of up to 11 in float32 is wrong by up to 5e-7, and so is the weight that is made of it.
+      for (const name of ["losses", "dx"] as const) {
+        expect(error(ours![name], truth[name]), name).toBeLessThan(1.5e-6)
+        expect(error(libtorchs![name], truth[name]), name).toBeLessThan(1.5e-6)
+      }
     })
   }
 })
