@@ -1,7 +1,7 @@
 // Batch-norm statistics measured anew. What training leaves behind are averages over its last steps, of crops that are scaled,
 // padded and smaller than the images that the model will meet; what evaluation needs are the statistics of those.
 // Wu and Johnson 2021, Rethinking "Batch" in BatchNorm, https://arxiv.org/abs/2105.07576
-import { fromData, noGrad, type Tensor, tidy } from "../torch/index.ts"
+import { aten, fromData, noGrad, type Tensor, tidy } from "../torch/index.ts"
 import type { AnyModule } from "./module.ts"
 import { batchNormsOf } from "./norm.ts"
 
@@ -56,6 +56,58 @@ export async function measureBatchNorms(module: AnyModule, passes: AsyncIterable
       write(norm.running_mean, mean)
       write(norm.running_var, variance)
     }
+  }
+}
+
+/**
+ * The running statistics of a module's batch-norms as they were, for a step that must be taken back: the forward has moved
+ * them when its loss turns out to be no number. One copy of all, 0.1 ms for the 52 layers of LR-ASPP on MobileNetV2; a copy
+ * of each took 1.1 ms.
+ */
+export class KeptStatistics implements Disposable {
+  readonly #groups: readonly (readonly Tensor[])[] // of one dtype each
+  #kept: readonly Tensor[] | null = null
+
+  constructor(module: AnyModule) {
+    const layers = batchNormsOf(module)
+    this.#groups = [
+      layers.flatMap(({ running_mean, running_var }) => [running_mean, running_var]), // each [C]
+      layers.map(({ num_batches_tracked }) => num_batches_tracked), // each []
+    ].filter((tensors) => tensors.length > 0)
+  }
+
+  /** Takes them as they are now. */
+  keep(): void {
+    this.dispose()
+    this.#kept = tidy(() => {
+      using _ = noGrad()
+      return this.#groups.map((tensors) => aten.cat(tensors.map((tensor) => tensor.reshape([-1]))).keep())
+    })
+  }
+
+  /** Brings back what was kept last, if anything was. */
+  restore(): void {
+    tidy(() => {
+      using _ = noGrad()
+      for (const [k, tensors] of this.#groups.entries()) {
+        let at = 0
+        for (const tensor of tensors) {
+          const values = this.#kept?.[k]?.narrow(0, at, tensor.numel)
+          if (values) tensor.copy_(values.reshape(tensor.shape))
+          at += tensor.numel
+        }
+      }
+    })
+  }
+
+  /** Forgets what was kept. */
+  dispose(): void {
+    for (const tensor of this.#kept ?? []) tensor.dispose()
+    this.#kept = null
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
   }
 }
 

@@ -1,6 +1,6 @@
 // Layers, their initial values, and the functions between them.
 
-export { measureBatchNorms } from "./batch-norm-statistics.ts"
+export { KeptStatistics, measureBatchNorms } from "./batch-norm-statistics.ts"
 export { chain } from "./chain.ts"
 export * from "./conv.ts"
 export { foldedBatchNorms, unfoldBatchNorms } from "./folded-batch-norm.ts"

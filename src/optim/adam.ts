@@ -18,22 +18,19 @@ export class Adam extends Optimizer {
   protected override readonly slots = ["step", "exp_avg", "exp_avg_sq"]
   readonly betas: readonly [number, number]
   readonly eps: number
-  readonly weightDecay: number
 
   constructor(
     parameters: NamedParameters,
     lr: number,
     { betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0 }: AdamOptions = {},
   ) {
-    super(parameters, lr)
+    super(parameters, lr, weightDecay)
     for (const beta of betas) requireNumber("beta", beta, 0, 1)
     this.betas = betas
     this.eps = requireNumber("eps", eps, 0)
-    this.weightDecay = requireNumber("weightDecay", weightDecay, 0)
   }
 
-  protected override update(name: string, parameter: Parameter, gradient: Tensor, lr: number): void {
-    const g = this.decay(parameter, gradient, lr)
+  protected override update(name: string, parameter: Parameter, g: Tensor, lr: number): void {
     const [beta1, beta2] = this.betas
     const fresh = () => aten.zeros_like(parameter)
     const step = this.getState("step", name) ?? this.setState("step", name, zeros([], { dtype: "int64" }))
@@ -48,21 +45,13 @@ export class Adam extends Optimizer {
       .add_(this.eps)
     aten.addcdiv_(parameter, mean, denominator, { value: -lr / (1 - beta1 ** t) })
   }
-
-  /** Applies weight decay and returns the gradient to use. */
-  protected decay(parameter: Parameter, gradient: Tensor, _lr: number): Tensor {
-    return this.weightDecay === 0 ? gradient : gradient.add(parameter, { alpha: this.weightDecay })
-  }
 }
 
 /** Adam with decoupled weight decay: w shrinks by lr weightDecay itself, so Adam's scaling does not touch the decay. */
 export class AdamW extends Adam {
+  protected override readonly isDecoupled = true
+
   constructor(parameters: NamedParameters, lr: number, { weightDecay = 0.01, ...options }: AdamOptions = {}) {
     super(parameters, lr, { weightDecay, ...options })
-  }
-
-  protected override decay(parameter: Parameter, gradient: Tensor, lr: number): Tensor {
-    parameter.mul_(1 - lr * this.weightDecay)
-    return gradient
   }
 }

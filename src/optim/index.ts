@@ -1,6 +1,7 @@
 // The optimizers by name, and the schedules of their learning rate. To add one: write its file and add one line here.
 import { didYouMean, UserError } from "../errors.ts"
 import { Adam, type AdamOptions, AdamW } from "./adam.ts"
+import { Lion } from "./lion.ts"
 import type { NamedParameters, Optimizer } from "./optimizer.ts"
 import { SGD, type SGDOptions } from "./sgd.ts"
 
@@ -12,6 +13,7 @@ export const optimizers = {
   sgd: (parameters, lr, options) => new SGD(parameters, lr, options),
   adam: (parameters, lr, options) => new Adam(parameters, lr, options),
   adamw: (parameters, lr, options) => new AdamW(parameters, lr, options),
+  lion: (parameters, lr, options) => new Lion(parameters, lr, options),
 } satisfies Record<string, OptimizerFactory>
 
 export type OptimizerName = keyof typeof optimizers
@@ -35,6 +37,8 @@ export function createOptimizer(
 
 export { Adam, type AdamOptions, AdamW } from "./adam.ts"
 export { AveragedState } from "./average.ts"
-export { type NamedParameters, Optimizer } from "./optimizer.ts"
+export { clipByNorm, clipByValue, firstNonFinite, gradientNorm, isAllFinite } from "./gradients.ts"
+export { Lion, type LionOptions } from "./lion.ts"
+export { type NamedParameters, Optimizer, type ParameterSettings } from "./optimizer.ts"
 export * from "./schedules.ts"
 export { SGD, type SGDOptions } from "./sgd.ts"

@@ -30,11 +30,11 @@ test("a step worked by hand: momentum 0.5, weight decay 0.1, rate 0.25", () => {
   expect(p.item()).toBe(3)
 })
 
-test("rateOf scales the rate of single parameters, and weight decay's with it", () => {
+test("a group's rate scales the rate of single parameters, and weight decay's with it", () => {
   for (const name of optimizerNames) {
     const [all, alone] = [parameters(), parameters()]
     using both = createOptimizer(name, all, 0.25, { weightDecay: 0.5 })
-    both.rateOf = (key) => (key === "w" ? 0.5 : 1)
+    both.groupOf = (key) => (key === "w" ? { rate: 0.5 } : {})
     using half = createOptimizer(name, alone, 0.125, { weightDecay: 0.5 })
     for (let i = 0; i < 3; i++) {
       stepOf(both, all)
@@ -140,6 +140,6 @@ test("options that make no sense are named", () => {
   expect(() => new AdamW(all, 1, { betas: [0.9, 1] })).toThrow("Optimizer: beta is 1; expected 0 <= beta < 1.")
   expect(() => new SGD([], 0.1)).toThrow("The optimizer was given no parameters.")
   expect(() => createOptimizer("adamv", all, 1)).toThrow(
-    'Unknown optimizer "adamv". Did you mean "adam"? There are: sgd, adam, adamw.',
+    'Unknown optimizer "adamv". Did you mean "adam"? There are: sgd, adam, adamw, lion.',
   )
 })

@@ -6,12 +6,28 @@ import { noGrad, type Parameter, StateBuffer, type Tensor, tidy } from "../torch
 /** What `model.namedParameters()` gives. */
 export type NamedParameters = Iterable<readonly [string, Parameter]>
 
+/** How the steps of one parameter differ from those of others. */
+export interface ParameterSettings {
+  /** Factor of the learning rate, such as 0.2 for a pretrained encoder; decoupled weight decay shrinks with it. */
+  readonly rate: number
+  /**
+   * Factor of the gradient, what L2 adds to it included. Under SGD the same as `rate`; Adam and Lion divide by the
+   * gradient's own scale, so there it nearly cancels.
+   */
+  readonly gradient: number
+  readonly weightDecay: number
+}
+
 export abstract class Optimizer implements Disposable {
   /** Learning rate of the next step. */
   lr: number
+  readonly weightDecay: number
 
-  /** Factor of `lr` for a parameter, such as 0.2 for those of a pretrained encoder. */
-  rateOf: (name: string) => number = () => 1
+  /** Settings of a parameter, by its name. What is left out is 1, or for the weight decay the optimizer's. */
+  groupOf: (name: string) => Partial<ParameterSettings> = () => ({})
+
+  /** Whether weight decay shrinks the weights themselves by lr weightDecay, or (as L2) adds weightDecay w to the gradient. */
+  protected readonly isDecoupled: boolean = false
 
   /** The kinds of state that a parameter has after its first step, by PyTorch's names ("momentum_buffer"). */
   protected abstract readonly slots: readonly string[]
@@ -19,13 +35,17 @@ export abstract class Optimizer implements Disposable {
   readonly #parameters: ReadonlyMap<string, Parameter>
   readonly #state = new Map<string, StateBuffer>() // by "slot.parameter"
 
-  constructor(parameters: NamedParameters, lr: number) {
+  constructor(parameters: NamedParameters, lr: number, weightDecay: number) {
     this.#parameters = new Map(parameters)
     if (this.#parameters.size === 0) throw new UserError("The optimizer was given no parameters.")
     this.lr = requireNumber("lr", lr, 0)
+    this.weightDecay = requireNumber("weightDecay", weightDecay, 0)
   }
 
-  /** Changes one parameter in place. Runs without history, inside a tidy(). */
+  /**
+   * Changes one parameter in place. Runs without history, inside a tidy(). Weight decay and the parameter's settings are in
+   * `gradient` and `lr` already.
+   */
   protected abstract update(name: string, parameter: Parameter, gradient: Tensor, lr: number): void
 
   /** One step. A parameter without gradient stays as it is, and so does its state. */
@@ -34,8 +54,16 @@ export abstract class Optimizer implements Disposable {
       using _ = noGrad()
       // One parameter at a time: on the CPU libtorch's _foreach operators do the same, slower (measured).
       for (const [name, parameter] of this.#parameters) {
-        const gradient = parameter.grad
-        if (gradient) this.update(name, parameter, gradient, this.lr * this.rateOf(name))
+        let gradient = parameter.grad
+        if (!gradient) continue
+        const { rate = 1, gradient: factor = 1, weightDecay = this.weightDecay } = this.groupOf(name)
+        const lr = this.lr * rate
+        if (weightDecay !== 0) {
+          if (this.isDecoupled) parameter.mul_(1 - lr * weightDecay)
+          else gradient = gradient.add(parameter, { alpha: weightDecay })
+        }
+        if (factor !== 1) gradient = gradient.mul(factor)
+        this.update(name, parameter, gradient, lr)
       }
     })
   }

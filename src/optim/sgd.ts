@@ -22,18 +22,16 @@ export class SGD extends Optimizer {
   readonly momentum: number
   readonly dampening: number
   readonly nesterov: boolean
-  readonly weightDecay: number
 
   constructor(
     parameters: NamedParameters,
     lr: number,
     { momentum = 0, dampening = 0, nesterov = false, weightDecay = 0 }: SGDOptions = {},
   ) {
-    super(parameters, lr)
+    super(parameters, lr, weightDecay)
     this.momentum = requireNumber("momentum", momentum, 0)
     this.dampening = dampening
     this.nesterov = nesterov
-    this.weightDecay = requireNumber("weightDecay", weightDecay, 0)
     this.slots = momentum === 0 ? [] : ["momentum_buffer"]
     if (nesterov && (momentum === 0 || dampening !== 0)) {
       throw new UserError(
@@ -43,15 +41,14 @@ export class SGD extends Optimizer {
   }
 
   protected override update(name: string, parameter: Parameter, gradient: Tensor, lr: number): void {
-    const { momentum, dampening, nesterov, weightDecay } = this
-    const g = weightDecay === 0 ? gradient : gradient.add(parameter, { alpha: weightDecay })
-    let direction = g
+    const { momentum, dampening, nesterov } = this
+    let direction = gradient
     if (momentum !== 0) {
       const before = this.getState("momentum_buffer", name)
       const buffer = before
-        ? before.mul_(momentum).add_(g, { alpha: 1 - dampening })
-        : this.setState("momentum_buffer", name, g.clone())
-      direction = nesterov ? g.add(buffer, { alpha: momentum }) : buffer
+        ? before.mul_(momentum).add_(gradient, { alpha: 1 - dampening })
+        : this.setState("momentum_buffer", name, gradient.clone())
+      direction = nesterov ? gradient.add(buffer, { alpha: momentum }) : buffer
     }
     parameter.add_(direction, { alpha: -lr })
   }

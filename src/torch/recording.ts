@@ -80,15 +80,21 @@ export interface Recording {
   callsOf(module: object): readonly number[]
 }
 
+export interface RecordOptions {
+  /** The tensors that stand for the input; others that `fn` only finds are parameters, buffers or constants. */
+  inputs?: readonly Tensor[]
+  /** Shown what each Module.call returned, innermost calls first, while its tensors are there. Not recorded. */
+  onReturn?: (module: object, result: unknown) => void
+}
+
 /**
  * Runs `fn` and notes every operator that it calls. The recording is plain data: it keeps no tensor alive, and all that
  * `fn` made is freed, its result too. Recordings may be nested: the outer one has the inner one's operators as well.
  * An operator that throws is not in it; when `fn` throws, recording ends and there is none.
- * @param inputs the tensors that stand for the input; others that `fn` only finds are parameters, buffers or constants
  * @throws TypeError when `fn` returns a Promise
  */
-export function record(fn: () => unknown, { inputs = [] as readonly Tensor[] } = {}): Recording {
-  const recorder = new Recorder(inputs)
+export function record(fn: () => unknown, { inputs = [], onReturn }: RecordOptions = {}): Recording {
+  const recorder = new Recorder(inputs, onReturn)
   recorders.push(recorder)
   const before = intercept(note)
   try {
@@ -109,9 +115,21 @@ export function recordCall<T>(module: object, fn: () => T): T {
   let result: T | undefined
   try {
     result = fn()
+    unrecorded(() => {
+      for (const { onReturn } of running) onReturn?.(module, result)
+    })
     return result
   } finally {
     for (const recorder of running) recorder.leave(result)
+  }
+}
+
+function unrecorded(fn: () => void): void {
+  const before = intercept(undefined)
+  try {
+    fn()
+  } finally {
+    intercept(before)
   }
 }
 
@@ -142,6 +160,7 @@ type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 
 class Recorder implements Recording {
   readonly inputs: readonly TensorRef[]
+  readonly onReturn: RecordOptions["onReturn"]
   outputs: readonly NamedRef[] = []
   readonly values: RecordedValue[] = []
   readonly operators: RecordedOperator[] = []
@@ -151,7 +170,8 @@ class Recorder implements Recording {
   readonly #callsOf = new WeakMap<object, number[]>()
   #call = -1 // the innermost one that is running
 
-  constructor(inputs: readonly Tensor[]) {
+  constructor(inputs: readonly Tensor[], onReturn: RecordOptions["onReturn"]) {
+    this.onReturn = onReturn
     this.inputs = inputs.map((tensor) => this.#ref(tensor, () => ({ source: "input" })))
   }
 

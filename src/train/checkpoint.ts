@@ -1,9 +1,10 @@
 // Two kinds of files. best.safetensors holds a model's weights under their plain names: any tool can load it.
 // last.safetensors holds all that the next step depends on, so that a resumed run goes on as if it had never stopped.
+import type { Batch } from "../data/batch.ts"
 import { UserError } from "../errors.ts"
 import type { AnyModule } from "../nn/index.ts"
 import type { AveragedState, Optimizer } from "../optim/index.ts"
-import { rngState, setRngState, type Tensor, tidy } from "../torch/index.ts"
+import { fromData, rngState, setRngState, type Tensor, tidy } from "../torch/index.ts"
 import { loadSafetensors, saveSafetensors } from "../torch/safetensors.ts"
 
 /** Where a run stands: what is not a tensor. */
@@ -67,6 +68,17 @@ export function readWeights(path: string): Map<string, Tensor> {
 
 export function saveWeights(path: string, model: AnyModule, metadata: Record<string, string>): void {
   saveSafetensors(path, model.stateDict(), metadata)
+}
+
+/** A batch as the model got it: images [N, 3, H, W], labels [N, H, W], and whose they are. */
+export function saveBatch(path: string, { images, masks, shape: [n, h, w], ids, step, epoch }: Batch): void {
+  tidy(() => {
+    const tensors = new Map([
+      ["images", fromData(images, [n, 3, h, w])],
+      ["labels", fromData(masks, [n, h, w])],
+    ])
+    saveSafetensors(path, tensors, { ids: JSON.stringify(ids), batch: String(step), epoch: String(epoch) })
+  })
 }
 
 function part(tensors: ReadonlyMap<string, Tensor>, prefix: string): Map<string, Tensor> {

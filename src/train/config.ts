@@ -7,9 +7,15 @@ import { didYouMean, UserError } from "../errors.ts"
 import { lossNames } from "../losses/index.ts"
 import { type ModelOptions, modelNames } from "../models/index.ts"
 import { optimizerNames, scheduleNames } from "../optim/index.ts"
+import { refuseIdleOptimisation } from "./optimisation.ts"
 
 const size = z.tuple([z.int().positive(), z.int().positive()])
 const fraction = z.number().min(0).max(1)
+// optim/schedules.ts's Position
+const position = z
+  .number()
+  .positive()
+  .refine((value) => value < 1 || Number.isInteger(value), "expected a whole number of steps, or a share below 1")
 
 const schema = z.strictObject({
   // What is learned from
@@ -75,6 +81,15 @@ const schema = z.strictObject({
     .enum(["auto", "train", "frozen", "unfold"])
     .default("auto")
     .describe("the encoder's batch-norm: auto unfolds what was folded, and trains"),
+  batchNormMomentum: z
+    .number()
+    .positive()
+    .max(1)
+    .nullable()
+    .default(null)
+    .describe(
+      "how far a step moves batch-norm's running statistics; DeepLab's decay 0.9997 is 0.0003; the model's own when left out",
+    ),
   batchNormBatches: z
     .int()
     .min(0)
@@ -109,9 +124,114 @@ const schema = z.strictObject({
     .default(null)
     .describe("factor of the learning rate of all but the encoder; 8 with --weights, else 1, when left out"),
   momentum: fraction.default(0.9).describe("momentum of sgd"),
+  nesterov: z.boolean().default(false).describe("whether sgd's momentum looks ahead (Nesterov)"),
+  betas: z
+    .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
+    .nullable()
+    .default(null)
+    .describe("what adam, adamw and lion keep of their two means a step; 0.9,0.999 (lion: 0.9,0.99) when left out"),
+  eps: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("what adam and adamw add to the root of the mean square; 1e-8 when left out"),
   weightDecay: z.number().min(0).default(1e-4).describe("weight decay"),
-  schedule: z.enum(scheduleNames).default("poly").describe("how the learning rate falls over the run"),
-  warmup: fraction.default(0.03).describe("share of the run in which the learning rate rises from 0"),
+  decayExempt: z
+    .enum(["none", "norms-and-biases", "deeplab"])
+    .default("none")
+    .describe("what weight decay leaves alone; deeplab: depthwise weights, batch-norm and biases"),
+  biasMultiplier: z.number().min(0).default(1).describe("factor for the biases of convolutions; DeepLab's is 2"),
+  lastLayerMultiplier: z
+    .number()
+    .min(0)
+    .default(1)
+    .describe("factor for the last layers, on top of the biases'; DeepLab's is 10 for data like VOC's"),
+  lastLayers: z
+    .enum(["head", "logits"])
+    .nullable()
+    .default(null)
+    .describe("which layers are the last: head is all but the encoder; head when left out"),
+  multiplierForm: z
+    .enum(["gradient", "rate"])
+    .nullable()
+    .default(null)
+    .describe(
+      "what the two multipliers multiply: the gradient, L2 included, or the learning rate (a gradient's factor nearly cancels in adam, adamw and lion)",
+    ),
+  layerDecay: z
+    .number()
+    .positive()
+    .max(1)
+    .default(1)
+    .describe("factor of the encoder's learning rates from each stage to the one before it; the head's is 1"),
+  clipNorm: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("longest gradient, all parameters together, before multipliers and weight decay"),
+  clipValue: z.number().positive().nullable().default(null).describe("largest number in a gradient; before clip-norm"),
+  accumulate: z
+    .int()
+    .positive()
+    .default(1)
+    .describe("batches whose gradients are averaged for one step, where memory is short"),
+  schedule: z.enum(scheduleNames).default("poly").describe("how the learning rate changes over the run"),
+  power: z.number().positive().nullable().default(null).describe("exponent of poly; 0.9 when left out"),
+  endLearningRate: z
+    .number()
+    .min(0)
+    .nullable()
+    .default(null)
+    .describe("learning rate at the end; 0 when left out, one-cycle: 4e-6 of the base rate"),
+  decaySteps: position
+    .nullable()
+    .default(null)
+    .describe(
+      "steps, or below 1 the share of the run, after which poly and cosine are at their end; all when left out",
+    ),
+  stepSize: position.nullable().default(null).describe("steps, or share of the run, from one fall of step to the next"),
+  milestones: z
+    .array(position)
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe("steps, or shares of the run, at which multi-step falls"),
+  gamma: z.number().positive().max(1).nullable().default(null).describe("factor of each fall; 0.1 when left out"),
+  peakAt: z
+    .number()
+    .positive()
+    .lt(1)
+    .nullable()
+    .default(null)
+    .describe("share of the run in which one-cycle rises; 0.3 when left out"),
+  restartEvery: position
+    .nullable()
+    .default(null)
+    .describe("steps, or share of the run, of the first cycle of warm-restarts"),
+  restartGrowth: z
+    .number()
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe("how many times as long each cycle is as the one before; 1 when left out"),
+  slowStart: position
+    .nullable()
+    .default(null)
+    .describe("steps, or share of the run, at the slow rate, before the schedule begins"),
+  slowStartLearningRate: z.number().min(0).nullable().default(null).describe("the slow rate; 1e-4 when left out"),
+  slowStartForm: z
+    .enum(["constant", "linear"])
+    .nullable()
+    .default(null)
+    .describe("whether it stays so, or rises in a line to the base rate; constant when left out"),
+  warmup: fraction
+    .nullable()
+    .default(null)
+    .describe(
+      "share of the run in which the learning rate rises from a hundredth; 0.03 when left out, 0 with slow-start or one-cycle",
+    ),
   average: z
     .number()
     .min(0)
@@ -230,6 +350,7 @@ export function parseConfig(input: Record<string, unknown>, name: NameKey = (key
   if (!config.initializeLastLayer && config.initFrom === null) {
     throw new UserError(`${name("initializeLastLayer")} is about ${name("initFrom")}, which is not given.`)
   }
+  refuseIdleOptimisation(config, name)
   return lengths.length === 0 ? { ...config, budget: DEFAULT_BUDGET } : config
 }
 

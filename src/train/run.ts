@@ -17,8 +17,8 @@ import {
   preferredMemoryFormat,
   type SegmentationModel,
 } from "../models/index.ts"
-import { foldedBatchNorms, measureBatchNorms } from "../nn/index.ts"
-import { AveragedState, createOptimizer, schedules, warmup } from "../optim/index.ts"
+import { batchNormsOf, foldedBatchNorms, measureBatchNorms } from "../nn/index.ts"
+import { AveragedState } from "../optim/index.ts"
 import { fromData, manualSeed, type Parameter, setThreads } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
 import {
@@ -30,8 +30,10 @@ import {
   readInitialWeights,
   unfoldEncoder,
 } from "./initialize.ts"
+import { initialStatisticsNotice, optimisationNotices, scheduleOf, warmupOf } from "./optimisation.ts"
+import { optimizerFor } from "./parameter-groups.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
-import { type Length, Trainer, type TrainerEvents } from "./trainer.ts"
+import { type Length, Trainer, type TrainerEvents, TrainingError } from "./trainer.ts"
 
 export interface RunEvents extends Omit<TrainerEvents, "onEvaluation"> {
   /** After each evaluation, with its predictions for a few images, always the same. */
@@ -160,20 +162,23 @@ async function execute(
   if (config.batchNorm === "auto") config = { ...config, batchNorm: isFolded ? "unfold" : "train" }
   if (config.batchNorm === "frozen") freezeBatchNorm(model)
   if (config.freeze) freezeLayers(model, config.freeze)
+  if (config.batchNormMomentum !== null) {
+    const norms = batchNormsOf(model).filter(({ frozen }) => !frozen)
+    if (norms.length === 0)
+      throw new UserError("batchNormMomentum: no batch-norm learns here, so that would do nothing.")
+    for (const norm of norms) norm.momentum = config.batchNormMomentum
+  }
   model.to({ memoryFormat: preferredMemoryFormat(model) })
 
   const total = trainSet.ids.length + valSet.ids.length
   const census = await censusLabels(trainSet, { onProgress: (done) => onCensus?.(done, total) })
   await censusLabels(valSet, { onProgress: (done) => onCensus?.(trainSet.ids.length + done, total) })
 
-  using optimizer = createOptimizer(config.optimizer, model.namedParameters(), config.learningRate, config)
-  const { headRate } = config
-  optimizer.rateOf = (name) => (name.startsWith("backbone.") ? 1 : (headRate ?? 1))
-
+  using optimizer = optimizerFor(model, config)
   using average = config.average > 0 ? new AveragedState(model.stateDict(), config.average) : undefined
 
   const workers = config.workers ?? defaultWorkers()
-  const { batchSize, seed, crop: cropSize, scale, scaleStep, fill, flip, verticalFlip } = config
+  const { batchSize, accumulate, seed, crop: cropSize, scale, scaleStep, fill, flip, verticalFlip } = config
   const normalization = normalizations[normalizationOf(config)]
   await using trainLoader = new Loader(trainSet, {
     batchSize,
@@ -227,7 +232,12 @@ async function execute(
   const length: Length =
     config.budget !== null
       ? { seconds: config.budget }
-      : { steps: config.steps ?? Math.max(1, Math.round((config.epochs ?? 1) * trainLoader.stepsPerEpoch)) }
+      : {
+          steps:
+            config.steps ?? Math.max(1, Math.round(((config.epochs ?? 1) * trainLoader.stepsPerEpoch) / accumulate)),
+        }
+  const steps = "steps" in length ? length.steps : undefined
+  const schedule = scheduleOf(config, steps)
   const smallest = Math.min(batchSize, trainSet.ids.length)
   if (smallest === 1 && Math.max(...cropSize) <= model.stride) {
     throw new UserError(
@@ -262,7 +272,15 @@ async function execute(
     )
   }
 
-  if (resume) run.writeJson("config.json", config) // with what was changed
+  if (resume)
+    run.writeJson("config.json", config) // with what was changed
+  else for (const text of optimisationNotices(config)) onNotice?.(text)
+  const warnOfStatistics = (steps: number): void => {
+    const slowest = Math.min(1, ...batchNormsOf(model).flatMap(({ frozen, momentum }) => (frozen ? [] : [momentum])))
+    const text = config.batchNormBatches > 0 ? null : initialStatisticsNotice(slowest, steps * accumulate)
+    if (text !== null) onNotice?.(text)
+  }
+  if (steps !== undefined && !resume) warnOfStatistics(steps)
   const trainer = new Trainer({
     model,
     optimizer,
@@ -270,7 +288,9 @@ async function execute(
     loss: losses[config.loss],
     auxWeight: config.auxWeight ?? 0.4, // Zhao et al. 2017, https://arxiv.org/abs/1612.01105
     learningRate: config.learningRate,
-    schedule: warmup(schedules[config.schedule](), { until: config.warmup, from: 0.01 }),
+    schedule,
+    accumulate,
+    clip: { norm: config.clipNorm ?? undefined, value: config.clipValue ?? undefined },
     length,
     loader: trainLoader,
     evaluate: runEvaluation,
@@ -295,11 +315,12 @@ async function execute(
       onStep,
       onEvaluation: (record) => onEvaluation?.(record, predictions),
     })
+    if (completed && steps === undefined) warnOfStatistics(trainer.state.step) // only now is their number known
     const last = run.records().findLast((record) => record.kind === "evaluation")
     return { run, completed, scores: last?.scores ?? null }
   } catch (error) {
     // A file found damaged in mid-training: once it is mended or taken off the list, the run can go on from here.
-    if (trainer.state.step === 0 && !resume) run.remove()
+    if (trainer.state.step === 0 && !resume && !(error instanceof TrainingError)) run.remove()
     else if (error instanceof UserError) trainer.save()
     throw error
   }
@@ -317,19 +338,27 @@ function resolveOpen(config: TrainConfig, initial: InitialWeights | null): Train
     padding: config.padding ?? (hasPadding ? padding : null),
     // A new head has everything to learn; what the encoder knows must not be shaken off meanwhile.
     learningRate: config.learningRate ?? (isFineTuning ? 5e-4 : 1e-3),
-    headRate: config.headRate ?? (isFineTuning ? 8 : null),
+    headRate: config.headRate ?? (isFineTuning && config.lastLayerMultiplier === 1 ? 8 : null),
+    warmup: warmupOf(config),
     freeze: config.freeze ?? (isFineTuning ? 4 : 0),
   }
 }
 
 /** @throws UserError for an option that would do nothing */
-function refuseIdleOptions({ freeze, batchNorm, headRate, auxWeight }: TrainConfig, model: SegmentationModel): void {
+function refuseIdleOptions(config: TrainConfig, model: SegmentationModel): void {
+  const { freeze, batchNorm, headRate, auxWeight, lastLayerMultiplier, lastLayers, layerDecay } = config
   const given = {
+    layerDecay: layerDecay !== 1,
     freeze: (freeze ?? 0) > 0,
     batchNorm: batchNorm === "frozen" || batchNorm === "unfold",
     headRate: headRate !== null,
   }
   const idle = Object.entries(given).flatMap(([name, isGiven]) => (isGiven && !model.backbone ? [name] : []))
+  if (lastLayerMultiplier !== 1 && lastLayers !== "logits" && !model.backbone) {
+    throw new UserError(
+      "lastLayerMultiplier: this model has no encoder, so all its layers would be last ones. Choose logits as lastLayers.",
+    )
+  }
   if (idle.length > 0) throw new UserError(`${idle.join(", ")}: this model has no encoder, so that would do nothing.`)
   if (auxWeight !== null && ![...model.stateDict().keys()].some((name) => name.startsWith("aux_classifier."))) {
     throw new UserError("auxWeight: this model has no auxiliary head, so that would do nothing.")

@@ -209,13 +209,22 @@ test("measuring batch-norm's statistics changes no step, and a stop just before 
   expect(await finish("stopped", 2, 3)).toEqual(measured)
 })
 
-test("a loss that is not finite stops the run, and what was saved before it is sound", async () => {
+test("a loss that is not finite stops the run before the step: what is saved is finite, and its batch is kept", async () => {
   const out = join(folder, "diverged")
-  await expect(startRun(config({ steps: 50, learningRate: 1e30, optimizer: "sgd", warmup: 0 }), out)).rejects.toThrow(
-    /The loss is (NaN|Infinity|-Infinity) at step \d+ \(images .*--learning-rate/,
-  )
-  const { tensors } = loadSafetensors(join(out, "last.safetensors"))
+  const diverging = config({ steps: 50, learningRate: 1e30, optimizer: "sgd", warmup: 0 })
+  const message =
+    /The loss is (NaN|Infinity|-Infinity) at step 2 \(images .*: the output of down\.0\.\d .*--learning-rate/
+  await expect(startRun(diverging, out)).rejects.toThrow(message)
+  const { tensors, metadata } = loadSafetensors(join(out, "last.safetensors"))
   for (const [name, tensor] of tensors) expect([name, aten.isfinite(tensor).all().item()]).toEqual([name, 1])
-  const resumed = await resumeRun(out, { learningRate: 0.01, steps: 3 })
-  expect(resumed.completed).toBe(true)
+  expect(JSON.parse(metadata.progress as string)).toMatchObject({ step: 1 })
+  expect(tensors.get("model.down.0.1.num_batches_tracked")!.item()).toBe(1) // not 2: the second forward is taken back
+
+  const bad = loadSafetensors(join(out, "bad-batch.safetensors"))
+  expect([...bad.tensors].map(([name, tensor]) => `${name} ${tensor.signature}`)).toEqual([
+    "images float32[4, 3, 32, 32]",
+    "labels uint8[4, 32, 32]",
+  ])
+  expect(JSON.parse(bad.metadata.ids as string)).toHaveLength(4)
+  await expect(resumeRun(out)).rejects.toThrow(message) // the same batch again
 })

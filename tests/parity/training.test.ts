@@ -2,7 +2,7 @@
 import { expect, test } from "vitest"
 import { crossEntropy } from "../../src/losses/index.ts"
 import { UNet } from "../../src/models/index.ts"
-import { AdamW, type NamedParameters, type Optimizer, SGD, schedules } from "../../src/optim/index.ts"
+import { AdamW, type NamedParameters, type Optimizer, poly, SGD } from "../../src/optim/index.ts"
 import { fromData, type Tensor, tidy } from "../../src/torch/index.ts"
 import { Golden, goldenJson } from "./golden.ts"
 
@@ -49,7 +49,7 @@ const start = new Golden("unet-transposed").under("state/")
 test.each(Object.keys(runs))("%s: 50 losses equal PyTorch's", (name) => {
   using model = new UNet({ numClasses: CLASSES, width: 3, depth: 3 }).loadStateDict(start)
   using optimizer = (runs[name] as (p: NamedParameters) => Optimizer)(model.namedParameters())
-  const schedule = schedules.poly()
+  const schedule = poly()
   const base = optimizer.lr
   const losses: number[] = []
   for (let step = 0; step < STEPS; step++) {
