@@ -1,7 +1,7 @@
 // Statistics of batch-norm measured anew: those of all passes together, or none at all.
 import { expect, test } from "vitest"
-import { aten, manualSeed, randn, type Tensor, tidy } from "../torch/index.ts"
-import { BatchNorm2d, Conv2d, Dropout, measureBatchNorms, Sequential } from "./index.ts"
+import { aten, liveTensors, manualSeed, randn, type Tensor, tidy } from "../torch/index.ts"
+import { BatchNorm2d, Conv2d, Dropout, KeptStatistics, measureBatchNorms, Sequential } from "./index.ts"
 
 const values = (tensor: Tensor) => Array.from(tensor.data() as Float32Array)
 
@@ -78,4 +78,34 @@ test("when a pass throws, everything is as before", async () => {
     [1, 1, 1],
   ])
   expect([module.training, norm.momentum]).toEqual([true, 0.1])
+})
+
+test("kept statistics come back to the bit, as often as wanted, also after a NaN", () => {
+  const [a, b] = inputs()
+  using module = new Sequential(new Conv2d(3, 5, 1), new BatchNorm2d(5), new BatchNorm2d(5))
+  const state = () =>
+    Object.fromEntries(
+      [...module.stateDict()].map(([name, tensor]) => [name, Array.from(tensor.data() as never, Number)]),
+    )
+  tidy(() => module.call(a))
+  using kept = new KeptStatistics(module)
+  kept.restore() // nothing was kept: nothing changes
+  const before = state()
+  expect(before["1.num_batches_tracked"]).toEqual([1])
+  kept.keep()
+  const live = liveTensors()
+  kept.keep() // the first copies are freed
+  expect(liveTensors()).toBe(live)
+  for (const batch of [b, b.mul(Number.NaN)]) {
+    tidy(() => module.call(batch))
+    expect(state()).not.toEqual(before)
+    kept.restore()
+    expect(state()).toEqual(before)
+  }
+  const held = liveTensors()
+  kept.dispose()
+  expect(liveTensors()).toBe(held - 2)
+  using nothing = new KeptStatistics(new Conv2d(1, 1, 1))
+  nothing.keep()
+  nothing.restore()
 })

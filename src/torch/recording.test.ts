@@ -293,3 +293,24 @@ test("results are the same with and without recording", () => {
   })
   expect(inside).toEqual(tidy(() => aten.softmax_int(x, 0).toArray()))
 })
+
+test("onReturn is shown what each call returns, the innermost first, while it is there; what it calls is not recorded", () => {
+  using x = ones([2])
+  const [outer, inner] = [new Date(0), /(?:)/] // any objects
+  const shown: [object, number][] = []
+  const recording = record(() => recordCall(outer, () => recordCall(inner, () => x.mul(2)).add(1)), {
+    inputs: [x],
+    onReturn: (module, result) => shown.push([module, (result as Tensor).sum().item()]),
+  })
+  expect(shown).toEqual([
+    [inner, 4],
+    [outer, 6],
+  ])
+  expect(names(recording)).toEqual(["aten::mul.Scalar", "aten::add.Scalar"])
+  expect(live()).toBe(1)
+  const failing = () => {
+    throw new Error("mine")
+  }
+  expect(() => record(() => recordCall(outer, () => x.mul(2)), { onReturn: failing })).toThrow("mine")
+  expect(names(record(() => x.mul(3)))).toHaveLength(1)
+})
