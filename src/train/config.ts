@@ -142,11 +142,7 @@ const schema = z.strictObject({
     .default("none")
     .describe("what weight decay leaves alone; deeplab: depthwise weights, batch-norm and biases"),
   biasMultiplier: z.number().min(0).default(1).describe("factor for the biases of convolutions; DeepLab's is 2"),
-  lastLayerMultiplier: z
-    .number()
-    .min(0)
-    .default(1)
-    .describe("factor for the last layers, on top of the biases'; DeepLab's is 10 for data like VOC's"),
+  lastLayerMultiplier: z.number().min(0).default(1).describe("factor for the last layers, on top of the biases'"),
   lastLayers: z
     .enum(["head", "logits"])
     .nullable()
