@@ -3,6 +3,7 @@
 //   versions.json     pixelwise, Node, libtorch, machine  metrics.jsonl     one JSON object a line: steps and evaluations
 //   best.safetensors  weights of the best evaluation      last.safetensors  all that is needed to resume
 //   curves.svg, samples.png, scores.json                  what came out
+//   bad-batch.safetensors, earlier.safetensors            after a loss that is no number: its images, the save before
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { arch, availableParallelism, cpus, platform } from "node:os"
 import { join } from "node:path"

@@ -132,7 +132,9 @@ test("an image that is not finite: the state before the step is saved to the bit
   const { trainer, run } = trainerOf("poisoned", { loader: poisoned })
   const { message } = await failure(trainer.train())
   expect(message).toContain("The loss is NaN at step 3 (images a2, b2): these images themselves are not finite.")
-  expect(message).toContain(`--resume ${run.path} --learning-rate 0.01.`)
+  expect(message).toContain(
+    `--resume ${run.path} --learning-rate 0.01; if the loss had grown before, first copy earlier.safetensors, the state of step 0,`,
+  )
   expect(lastState(run)).toEqual(expected)
 
   const bad = loadSafetensors(run.file("bad-batch.safetensors"))

@@ -1,5 +1,6 @@
 // The Trainer: steps, evaluations between them, the best weights kept, a stop at any time without loss.
 // It knows nothing of file formats or of the command line: it is given batches, and a way to evaluate.
+import { renameSync } from "node:fs"
 import type { Batch } from "../data/batch.ts"
 import type { Scores } from "../infer/evaluate.ts"
 import type { Loss } from "../losses/index.ts"
@@ -80,6 +81,7 @@ export class Trainer {
   readonly #parts: TrainerParts
   readonly #parameters: readonly Parameter[]
   readonly #statistics: KeptStatistics
+  #savedStep = 0
   #gradientNorm = 0 // so far in this step
   #rng: Tensor | null = null // while a step is being made: the generator's state before it
   #state: Progress
@@ -127,14 +129,18 @@ export class Trainer {
    * Trains until the length is reached or `signal` is aborted. Either way the state is saved.
    * @returns whether the end was reached
    * @throws TrainingError when a loss or gradient is not finite: found before the step, so that what is saved then is the
-   * state before it, running statistics and random numbers included
+   * state before it, running statistics and random numbers included; the save before that becomes earlier.safetensors
    */
   async train(events: TrainerEvents & { signal?: AbortSignal } = {}): Promise<boolean> {
+    const { run } = this.#parts
     try {
       return await this.#train(events)
     } catch (error) {
       this.#takeBackStep()
-      if (error instanceof TrainingError) this.save()
+      if (error instanceof TrainingError) {
+        if (this.#hasEarlierSave) renameSync(run.file("last.safetensors"), run.file("earlier.safetensors"))
+        this.save()
+      }
       throw error
     } finally {
       this.#statistics.dispose()
@@ -209,7 +215,13 @@ export class Trainer {
 
   /** Writes last.safetensors: everything that the next step depends on. */
   save(): void {
+    this.#savedStep = this.#state.step
     saveState(this.#parts.run.file("last.safetensors"), this.#parts, this.#state)
+  }
+
+  /** Whether last.safetensors is older than the state now: from before a loss that grew until it was no number. */
+  get #hasEarlierSave(): boolean {
+    return this.#savedStep < this.#state.step
   }
 
   get #seconds(): number {
@@ -292,15 +304,15 @@ export class Trainer {
   /** The error for a batch that gave no number, which it keeps in bad-batch.safetensors. */
   #failure(batch: Batch, what: string): TrainingError {
     const { run, model, learningRate } = this.#parts
-    const { step, best } = this.#state
+    const { step } = this.#state
     saveBatch(run.file("bad-batch.safetensors"), batch)
     this.#takeBackStep() // so that the same forward can be made again
     const cause = firstNonFiniteOutput(model, batch) ?? "every layer's output is finite"
     return new TrainingError(
       `${what} at step ${step + 1} (images ${batch.ids.join(", ")}): ${cause}. ` +
         `${run.file("last.safetensors")} holds the state before this step and bad-batch.safetensors its images. ` +
-        `Go on with a lower learning rate: --resume ${run.path} --learning-rate ${learningRate / 10}` +
-        `${best === null ? "" : `; or, if the loss had grown before, begin anew with the best weights: --init-from ${run.path}`}.`,
+        `Go on with a lower learning rate: --resume ${run.path} --learning-rate ${Number((learningRate / 10).toPrecision(3))}` +
+        `${this.#hasEarlierSave ? `; if the loss had grown before, first copy earlier.safetensors, the state of step ${this.#savedStep}, over last.safetensors` : ""}.`,
     )
   }
 

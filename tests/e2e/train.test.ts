@@ -1,5 +1,5 @@
 // The whole job on a small generated data set: train, stop, resume, evaluate, predict.
-import { existsSync, readdirSync, readFileSync } from "node:fs"
+import { copyFileSync, existsSync, readdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { beforeAll, expect, test } from "vitest"
 import { decodePng } from "../../src/data/png.ts"
@@ -227,4 +227,10 @@ test("a loss that is not finite stops the run before the step: what is saved is 
   ])
   expect(JSON.parse(bad.metadata.ids as string)).toHaveLength(4)
   await expect(resumeRun(out)).rejects.toThrow(message) // the same batch again
+
+  // The step before had ruined the weights already: the save before it is still there.
+  copyFileSync(join(out, "earlier.safetensors"), join(out, "last.safetensors"))
+  const resumed = await resumeRun(out, { learningRate: 0.01, steps: 3 })
+  expect(resumed.completed).toBe(true)
+  expect(losses(resumed.run)).toHaveLength(3)
 })
