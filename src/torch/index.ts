@@ -8,7 +8,14 @@ export * from "./errors.ts"
 export { Generator, manualSeed, rngState, setRngState } from "./generator.ts"
 export * from "./grad-mode.ts"
 export { type Index, type Slice, slice } from "./indexing.ts"
-export { batchNormClamp, depthwiseConv2d, foldBatchNorm, type Limits, upsampledCrossEntropy } from "./kernels.ts"
+export {
+  batchNormClamp,
+  depthwiseConv2d,
+  foldBatchNorm,
+  type Limits,
+  squaredDistance,
+  upsampledCrossEntropy,
+} from "./kernels.ts"
 export { levers } from "./levers.ts"
 export { Parameter, StateBuffer } from "./parameter.ts"
 export * from "./recording.ts"

@@ -83,3 +83,13 @@ export function depthwiseConv2d(
 export function upsampledCrossEntropy(logits: Tensor, target: Tensor, ignoreIndex: number): Tensor {
   return dispatch(findOperator("pixelwise::upsampled_cross_entropy"), [logits, target, ignoreIndex]) as Tensor
 }
+
+/**
+ * Of each pixel of a mask the squared distance to the nearest pixel of the other kind, exactly: inside the mask the way out,
+ * outside the way in. 0 everywhere in a plane that is all inside or all outside, which has no other kind. Computed on the CPU.
+ * @param mask [..., H, W] bool, each plane by itself; H and W at most 32767
+ * @returns [..., H, W] int32 in pixels squared, on the mask's device
+ */
+export function squaredDistance(mask: Tensor): Tensor {
+  return dispatch(findOperator("pixelwise::squared_distance"), [mask]) as Tensor
+}
