@@ -1,6 +1,13 @@
 // The losses by name. To add one: write its file and add one line here.
 import type { Tensor } from "../torch/index.ts"
+import { boundary } from "./boundary.ts"
 import { crossEntropy } from "./cross-entropy.ts"
+import { dice } from "./dice.ts"
+import { generalizedDice } from "./generalized-dice.ts"
+import { hausdorff } from "./hausdorff.ts"
+import { jaccard } from "./jaccard.ts"
+import { lovaszSoftmax } from "./lovasz-softmax.ts"
+import { tversky } from "./tversky.ts"
 
 /** What every loss can be told. */
 export interface LossOptions {
@@ -15,9 +22,23 @@ export type Loss = (logits: Tensor, target: Tensor, options?: LossOptions) => Te
 
 export const losses = {
   "cross-entropy": crossEntropy,
+  dice,
+  "generalized-dice": generalizedDice,
+  jaccard,
+  tversky,
+  "lovasz-softmax": lovaszSoftmax,
+  hausdorff,
+  boundary,
 } satisfies Record<string, Loss>
 
 export type LossName = keyof typeof losses
 export const lossNames = Object.keys(losses) as LossName[]
 
+export { boundary } from "./boundary.ts"
 export { type CrossEntropyOptions, crossEntropy } from "./cross-entropy.ts"
+export { type DiceOptions, dice } from "./dice.ts"
+export { generalizedDice } from "./generalized-dice.ts"
+export { type HausdorffOptions, hausdorff } from "./hausdorff.ts"
+export { type JaccardOptions, jaccard } from "./jaccard.ts"
+export { lovaszSoftmax } from "./lovasz-softmax.ts"
+export { type TverskyOptions, tversky } from "./tversky.ts"

@@ -1,0 +1,41 @@
+// What every loss checks at its border.
+import { ShapeError, type Tensor, tidy } from "../torch/index.ts"
+
+/** @throws ShapeError when the sizes of logits, target and weight do not fit, or target is not int64 */
+export function checkShapes(loss: string, logits: Tensor, target: Tensor, weight: Tensor | undefined): void {
+  const [n, k, h, w, ...more] = logits.shape
+  if (w === undefined || more.length > 0) {
+    throw new ShapeError(`${loss}: logits are ${logits.signature}; expected [N, K, H, W].`)
+  }
+  if (String(target.shape) !== String([n, h, w])) {
+    throw new ShapeError(
+      `${loss}: target is ${target.signature} but logits are ${logits.signature}; expected target [${n}, ${h}, ${w}].`,
+    )
+  }
+  if (target.dtype !== "int64") {
+    throw new ShapeError(
+      `${loss}: target is ${target.signature}; expected int64 labels. Use target.to({ dtype: "int64" }).`,
+    )
+  }
+  if (weight && String(weight.shape) !== String([k])) {
+    throw new ShapeError(
+      `${loss}: weight is ${weight.signature} but logits are ${logits.signature}; expected one weight per class, [${k}].`,
+    )
+  }
+}
+
+/** @throws RangeError naming a label that is neither a class nor ignored */
+export function checkLabels(loss: string, logits: Tensor, target: Tensor, ignoreIndex: number, cause?: Error): void {
+  const classes = logits.size(1)
+  const extremes = tidy(() => {
+    const counted = target.mul(target.ne(ignoreIndex)) // ignored pixels become 0, which is a class
+    return [counted.min().item(), counted.max().item()]
+  })
+  for (const label of extremes) {
+    if (label >= 0 && label < classes) continue
+    throw new RangeError(
+      `${loss}: target has label ${label}; expected 0..${classes - 1} or ${ignoreIndex} (ignored). Does the label map have ${classes} classes?`,
+      { cause },
+    )
+  }
+}

@@ -1,0 +1,82 @@
+// What the losses of regions and of distances begin and end with: probabilities beside the truth, and a mean over classes.
+import { arange, aten, type Tensor } from "../torch/index.ts"
+import { checkLabels, checkShapes } from "./check.ts"
+
+export interface Regions {
+  /** [N, K, H, W], softmax of the logits; 0 where the pixel is ignored, which makes its gradient exactly 0. */
+  readonly probability: Tensor
+  /** [N, K, H, W] bool: where the pixel has the class; nowhere where it is ignored. */
+  readonly truth: Tensor
+  /** [N, 1, H, W] bool: where the pixel is not ignored. */
+  readonly counted: Tensor
+}
+
+/** Sums over batch and pixels together, of those that are not ignored. All are [K]. */
+export interface Overlap {
+  /** sum(p_k g_k): true positives, softly. */
+  readonly both: Tensor
+  /** sum(p_k) */
+  readonly predicted: Tensor
+  /** sum(g_k), the number of pixels that have the class; 1 where none has, so that what divides by it stays finite. */
+  readonly actual: Tensor
+  /** Whether any pixel has the class. */
+  readonly present: Tensor
+}
+
+/**
+ * Checks what a loss was given and takes it apart. Belongs into the loss's tidy().
+ * @param loss its name, for errors
+ * @throws ShapeError when the sizes of logits, target and weight do not fit
+ * @throws RangeError when target has a label outside 0..K-1
+ */
+export function regionsOf(
+  loss: string,
+  logits: Tensor,
+  target: Tensor,
+  { weight, ignoreIndex }: { weight: Tensor | undefined; ignoreIndex: number },
+): Regions {
+  checkShapes(loss, logits, target, weight)
+  checkLabels(loss, logits, target, ignoreIndex)
+  const labels = target.unsqueeze(1) // [N, 1, H, W]
+  const counted = labels.ne(ignoreIndex)
+  const classes = arange(logits.size(1), { dtype: "int64", device: logits.device }).view([1, -1, 1, 1])
+  return {
+    probability: aten.softmax_int(logits, 1).mul(counted),
+    truth: aten.logical_and(labels.eq(classes), counted), // a class may be the ignored label
+    counted,
+  }
+}
+
+export function overlapOf({ probability, truth }: Regions): Overlap {
+  const dim = [0, 2, 3]
+  const pixels = truth.sum({ dim })
+  return {
+    both: probability.mul(truth).sum({ dim }),
+    predicted: probability.sum({ dim }),
+    actual: pixels.clamp({ min: 1 }).to({ dtype: probability.dtype }),
+    present: pixels.gt(0),
+  }
+}
+
+/**
+ * sum(w v) / sum(w) over the entries that are present; 0 when none is. What is not present must be finite.
+ * @param values [K], or [N, K] where each image counts by itself
+ * @param present bool, of the same shape
+ * @param weight [K]; each 1 when left out
+ */
+export function meanOfPresent(values: Tensor, present: Tensor, weight: Tensor | undefined): Tensor {
+  const share = weight ? present.mul(weight) : present
+  const total = share.sum()
+  return values
+    .mul(share)
+    .sum()
+    .div(total.add(total.eq(0)))
+}
+
+/** Of each image and class the mean over the pixels that are not ignored; 0 where all are. [N, K, H, W] to [N, K] */
+export function meanOfPixels(values: Tensor, counted: Tensor): Tensor {
+  return values.sum({ dim: [2, 3] }).div(counted.sum({ dim: [2, 3] }).clamp({ min: 1 }))
+}
+
+/** Whether an image has pixels of a class: [N, K, H, W] bool to [N, K] bool. */
+export const presentIn = (truth: Tensor): Tensor => aten.any_dim(truth.flatten({ startDim: 2 }), 2)
