@@ -4,7 +4,7 @@ import { move, transferableSymbol, valueSymbol } from "piscina"
 import { UserError } from "../errors.ts"
 import { type Batch, type BatchPlan, makeBatch } from "./batch.ts"
 import { cached } from "./sample-cache.ts"
-import { buildTransform, type TransformSpec } from "./transforms.ts"
+import { buildTransform, type TransformSpec } from "./transforms/index.ts"
 import { type VocFiles, VocFolder } from "./voc-folder.ts"
 
 export type WorkerSetup = {
@@ -32,7 +32,8 @@ export default function work(plan: BatchPlan): Promise<WorkerAnswer> {
 async function answerTo(plan: BatchPlan): Promise<WorkerAnswer> {
   try {
     const batch = await makeBatch(source, transform, plan)
-    const buffers = [batch.images.buffer, batch.masks.buffer] // moved to the main thread, not copied
+    const arrays = [batch.images, batch.masks, ...(batch.alpha ? [batch.alpha] : [])]
+    const buffers = arrays.map(({ buffer }) => buffer) // moved to the main thread, not copied
     return move({ [transferableSymbol]: buffers, [valueSymbol]: { batch } }) as unknown as WorkerAnswer
   } catch (error) {
     if (error instanceof UserError) return { problem: error.message }

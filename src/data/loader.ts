@@ -9,7 +9,7 @@ import { type Batch, type BatchPlan, makeBatch } from "./batch.ts"
 import type { WorkerAnswer, WorkerSetup } from "./loader-worker.ts"
 import { permutation, randomFor } from "./random.ts"
 import { cached } from "./sample-cache.ts"
-import { buildTransform, type Transform, type TransformSpec } from "./transforms.ts"
+import { buildTransform, type Transform, type TransformSpec } from "./transforms/index.ts"
 import type { SampleSource, VocFolder } from "./voc-folder.ts"
 
 export type LoaderOptions = {

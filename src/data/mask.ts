@@ -9,6 +9,8 @@ export type Mask = {
   readonly height: number
   /** [height, width] in 0..K-1, or 255 for void. */
   readonly labels: Uint8Array
+  /** [height, width] share of the foreground from 0 to 1; of alpha mattes only, see matte.ts. */
+  readonly alpha?: Float32Array
 }
 
 /**

@@ -22,7 +22,7 @@ export type Png = {
   readonly height: number
   /** Samples per pixel: 1 (palette index or grey value), 2 (grey, alpha), 3 (RGB) or 4 (RGB, alpha). */
   readonly channels: number
-  /** [height, width, channels]; greys of 1, 2 and 4 bits are NOT scaled to 255: in a mask they are labels. */
+  /** [height, width, channels], with 16 bits two bytes each, the higher first; greys of 1, 2 and 4 bits are NOT scaled to 255: in a mask they are labels. */
   readonly data: Uint8Array
   /** The colours of a palette PNG, index by index; empty for the other kinds. */
   readonly palette: readonly Rgb[]
@@ -80,15 +80,16 @@ export function readPngHeader(bytes: Uint8Array, file: string): PngHeader {
 }
 
 /**
- * Decodes a PNG of at most 8 bits per sample; masks keep their indices (see `Png`).
+ * Decodes a PNG; masks keep their indices (see `Png`).
  * A 500x375 8-bit mask takes 0.1 ms warm (median over VOC; Zen 5, one core), of which inflate is most.
  * @param file its name, for messages
- * @throws UserError when it is damaged, cut off, not a PNG, or has 16 bits per sample
+ * @param allow16Bits take samples of 16 bits too, which no label needs
+ * @throws UserError when it is damaged, cut off, not a PNG, or has 16 bits per sample that were not allowed
  */
-export function decodePng(bytes: Uint8Array, file: string): Png {
+export function decodePng(bytes: Uint8Array, file: string, { allow16Bits = false } = {}): Png {
   const header = readPngHeader(bytes, file)
   const { width, height, depth, color, interlaced } = header
-  if (depth === 16) {
+  if (depth === 16 && !allow16Bits) {
     throw new UserError(
       `Cannot read ${file}: it has 16 bits per sample, expected at most 8. ` +
         `Save it as an 8-bit palette PNG whose index is the class.`,
@@ -98,6 +99,8 @@ export function decodePng(bytes: Uint8Array, file: string): Png {
   if (color === "palette" && palette.length === 0) throw damaged(file, "it is a palette PNG without a palette")
 
   const channels = channelsOf[color]
+  // 16 bits are twice as many samples of 8: filters and interlacing work on bytes
+  const [samples, bits] = depth === 16 ? [2 * channels, 8] : [channels, depth]
   const passes = (interlaced ? adam7 : onePass)
     .map(([x, y, dx, dy]) => ({
       x,
@@ -108,20 +111,20 @@ export function decodePng(bytes: Uint8Array, file: string): Png {
       rows: Math.ceil((height - y) / dy),
     }))
     .filter((pass) => pass.columns > 0 && pass.rows > 0)
-    .map((pass) => ({ ...pass, rowBytes: Math.ceil((pass.columns * channels * depth) / 8) }))
+    .map((pass) => ({ ...pass, rowBytes: Math.ceil((pass.columns * samples * bits) / 8) }))
   const length = passes.reduce((sum, pass) => sum + pass.rows * (1 + pass.rowBytes), 0)
   const raw = inflate(compressed, length, file)
 
-  const data = new Uint8Array(width * height * channels)
-  const pixelBytes = Math.max(1, (channels * depth) >> 3)
+  const data = new Uint8Array(width * height * samples)
+  const pixelBytes = Math.max(1, (samples * bits) >> 3)
   let at = 0
   for (const pass of passes) {
     for (let row = 0; row < pass.rows; row++) {
       if (!unfilter(raw, at, pass.rowBytes, pixelBytes, row === 0)) throw damaged(file, `it has the filter ${raw[at]}`)
       const line = raw.subarray(at + 1, at + 1 + pass.rowBytes)
-      const target = ((pass.y + row * pass.dy) * width + pass.x) * channels
-      if (depth === 8 && pass.dx === 1) data.set(line, target)
-      else spread(line, depth, channels, data, target, pass.dx * channels, pass.columns)
+      const target = ((pass.y + row * pass.dy) * width + pass.x) * samples
+      if (bits === 8 && pass.dx === 1) data.set(line, target)
+      else spread(line, bits, samples, data, target, pass.dx * samples, pass.columns)
       at += 1 + pass.rowBytes
     }
   }

@@ -18,7 +18,7 @@ export function cached(source: SampleSource, limit: number): SampleSource {
       const known = samples.get(index)
       if (known) return known
       const sample = await source.readSample(index)
-      const size = sample.image.byteLength + sample.mask.byteLength
+      const size = sample.image.byteLength + sample.mask.byteLength + (sample.alpha?.byteLength ?? 0)
       if (size <= left && !samples.has(index)) {
         samples.set(index, sample)
         left -= size

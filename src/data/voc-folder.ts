@@ -1,6 +1,6 @@
 // A data set in the layout of PASCAL VOC: a folder with
 //   JPEGImages/<id>.jpg (or .jpeg, .png)      the pictures
-//   SegmentationClass/<id>.png                the masks; the palette index is the class, 255 is void
+//   SegmentationClass/<id>.png                the masks; the palette index is the class, 255 is void (or grey alpha mattes)
 //   ImageSets/Segmentation/<split>.txt        one id a line
 //   label_map.json (or .yaml, .yml, .txt)     the classes, see label-map.ts
 // Opening checks that all files are there; reading checks what is in them. Both name the file and what to do.
@@ -13,6 +13,7 @@ import { readText } from "./files.ts"
 import { inspectImage, readImage } from "./image.ts"
 import { type ClassSelection, type LabelMap, readLabelMap, selectClasses } from "./label-map.ts"
 import { type Mask, maskReader } from "./mask.ts"
+import { checkMatteClasses, readMatte } from "./matte.ts"
 
 export type Sample = {
   readonly id: string
@@ -22,7 +23,13 @@ export type Sample = {
   readonly image: Uint8Array
   /** [height, width] in 0..K-1, or 255 for void */
   readonly mask: Uint8Array
+  /** [height, width] share of the foreground from 0 to 1; only where the masks are alpha mattes */
+  readonly alpha?: Float32Array
 }
+
+/** What SegmentationClass holds: labels, or grey alpha mattes of one foreground, see matte.ts. */
+export const groundTruths = ["labels", "alpha"] as const
+export type GroundTruth = (typeof groundTruths)[number]
 
 /** All that is known of a data set, as plain data: it can be sent to a worker thread, see loader.ts. */
 export type VocFiles = {
@@ -37,6 +44,7 @@ export type VocFiles = {
   readonly labelMap: LabelMap
   /** [256] from the one to the other, see `selectClasses`. */
   readonly lookup: Uint8Array
+  readonly groundTruth: GroundTruth
 }
 
 export type VocOptions = ClassSelection & {
@@ -44,19 +52,32 @@ export type VocOptions = ClassSelection & {
   readonly split: string
   /** Default: the label map in the folder. */
   readonly labelMap?: LabelMap
+  /** Default: "labels". With "alpha" the label map has two classes, background and foreground. */
+  readonly groundTruth?: GroundTruth
 }
 
 /**
  * Opens one split of a data set in VOC layout.
- * @throws UserError when the folder, the list, the label map, or any image or mask of the list is missing
+ * @throws UserError when the folder, the list, the label map, or any image or mask of the list is missing, and for mattes
+ *   with other than two classes
  */
-export function openVocFolder(root: string, { split, labelMap, ...selection }: VocOptions): VocFolder {
+export function openVocFolder(
+  root: string,
+  { split, labelMap, groundTruth = "labels", ...selection }: VocOptions,
+): VocFolder {
   listFolder(root, "data set")
   const ids = readSplit(root, split)
   const images = locate(ids, join(root, "JPEGImages"), "image", [".jpg", ".jpeg", ".png"])
   const masks = locate(ids, join(root, "SegmentationClass"), "mask", [".png"])
   const source = labelMap ?? findLabelMap(root)
-  return new VocFolder({ root, split, ids, images, masks, source, ...selectClasses(source, selection) })
+  if (groundTruth === "alpha") {
+    const given = Object.keys(selection).filter((key) => selection[key as keyof ClassSelection] !== undefined)
+    if (given.length > 0) {
+      throw new UserError(`${given.join(", ")}: alpha mattes have no classes to choose from; leave that out.`)
+    }
+    checkMatteClasses(source)
+  }
+  return new VocFolder({ root, split, ids, images, masks, source, groundTruth, ...selectClasses(source, selection) })
 }
 
 /** Where samples come from, by their position in the split. */
@@ -71,7 +92,7 @@ export class VocFolder implements SampleSource {
   /** Use `openVocFolder`, which checks the files; this trusts them. */
   constructor(files: VocFiles) {
     this.files = files
-    this.#readMask = maskReader(files.source, files.lookup)
+    this.#readMask = files.groundTruth === "alpha" ? readMatte : maskReader(files.source, files.lookup)
   }
 
   get ids(): readonly string[] {
@@ -96,7 +117,8 @@ export class VocFolder implements SampleSource {
     const mask = this.readMask(index)
     const { width, height, data } = await readImage(this.files.images[index]!)
     if (width !== mask.width || height !== mask.height) throw await this.#sizesDiffer(index, mask)
-    return { id: this.ids[index]!, width, height, image: data, mask: mask.labels }
+    const { labels, alpha } = mask
+    return { id: this.ids[index]!, width, height, image: data, mask: labels, ...(alpha && { alpha }) }
   }
 
   /**

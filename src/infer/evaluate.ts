@@ -2,7 +2,7 @@
 import type { Batch } from "../data/batch.ts"
 import { ignoreIndex, type LabelMap } from "../data/label-map.ts"
 import { defaultWorkers, Loader } from "../data/loader.ts"
-import { type Normalization, toTensorData } from "../data/transforms.ts"
+import { type Normalization, toTensorData } from "../data/transforms/index.ts"
 import type { VocFolder } from "../data/voc-folder.ts"
 import { backgroundOnly, type ClassScores, ConfusionMatrix, classScores, metrics } from "../metrics/index.ts"
 import type { SegmentationModel } from "../models/index.ts"

@@ -2,7 +2,7 @@
 // library's callers fill in, and what the run folder keeps.
 import { z } from "zod"
 import type { ClassSelection } from "../data/label-map.ts"
-import { type NormalizationName, normalizationNames } from "../data/transforms.ts"
+import { type NormalizationName, normalizationNames } from "../data/transforms/index.ts"
 import { didYouMean, UserError } from "../errors.ts"
 import { lossNames } from "../losses/index.ts"
 import { type ModelOptions, modelNames } from "../models/index.ts"

@@ -1,6 +1,6 @@
 // The model of a finished or stopped run, ready for use.
 import { existsSync } from "node:fs"
-import { type Normalization, normalizations } from "../data/transforms.ts"
+import { type Normalization, normalizations } from "../data/transforms/index.ts"
 import { UserError } from "../errors.ts"
 import { createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
 import { type Tensor, tidy } from "../torch/index.ts"

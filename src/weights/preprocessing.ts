@@ -1,6 +1,6 @@
 // What weights expect of their input: how pixels are normalised, how strided convolutions are padded. Weights that are used
 // with another preprocessing than they were trained with still run, and are silently worse.
-import { type NormalizationName, normalizationNames } from "../data/transforms.ts"
+import { type NormalizationName, normalizationNames } from "../data/transforms/index.ts"
 import type { Padding } from "../models/index.ts"
 import type { Weights } from "./registry.ts"
 

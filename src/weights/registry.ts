@@ -1,7 +1,7 @@
 // The weights that torchvision publishes for our models: where they are, how to recognise them, how images are prepared
 // for them, and what they score. Written by hand from torchvision 0.14; tests/parity/weights.test.ts compares with
 // what torchvision itself says. https://pytorch.org/vision/0.14/models.html
-import { normalizations } from "../data/transforms.ts"
+import { normalizations } from "../data/transforms/index.ts"
 import { didYouMean } from "../errors.ts"
 
 export type Weights = {

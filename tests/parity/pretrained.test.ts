@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs"
 import { resolve } from "node:path"
 import { beforeAll, describe, expect, test } from "vitest"
-import { imagenet, resize, symmetric } from "../../src/data/transforms.ts"
+import { imagenet, resize, symmetric } from "../../src/data/transforms/index.ts"
 import { openVocFolder } from "../../src/data/voc-folder.ts"
 import { createClassifier } from "../../src/models/index.ts"
 import { aten, fromData, loadWeightFile, noGrad, type Tensor, tidy } from "../../src/torch/index.ts"

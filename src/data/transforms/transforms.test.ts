@@ -1,12 +1,12 @@
 import { readFileSync } from "node:fs"
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { UserError } from "../errors.ts"
-import { randomFor } from "./random.ts"
-import { buildTransform, imagenet, randomCrop, resize, symmetric, toTensorData, whole } from "./transforms.ts"
-import type { Sample } from "./voc-folder.ts"
+import { UserError } from "../../errors.ts"
+import { randomFor } from "../random.ts"
+import type { Sample } from "../voc-folder.ts"
+import { buildTransform, imagenet, randomCrop, resize, symmetric, toTensorData, whole } from "./index.ts"
 
-const golden = JSON.parse(readFileSync(new URL("../../tests/data/interpolate.json", import.meta.url), "utf8")) as {
+const golden = JSON.parse(readFileSync(new URL("../../../tests/data/interpolate.json", import.meta.url), "utf8")) as {
   height: number
   width: number
   image: number[]
