@@ -52,6 +52,7 @@ function parseFlag(key: string, text: string): unknown {
   if (type === "literal") return toNumber(text) // all of them numbers
   if (type === "array")
     return text.split(",").map((part) => (element?.def.type === "number" ? toNumber(part) : part.trim()))
+  if (type === "union") return text.includes(",") ? text.split(",").map(toNumber) : text
   if (type === "tuple") return text.includes(",") ? text.split(",").map(toNumber) : toNumber(text)
   return text
 }
@@ -68,9 +69,15 @@ function placeholder(key: string): string {
   if (key === "budget") return "duration"
   const { type } = unwrap(key)
   return (
-    { number: "number", array: "a,b,...", tuple: "a,b", enum: "name", boolean: "true|false", literal: "number" }[
-      type
-    ] ?? "text"
+    {
+      number: "number",
+      array: "a,b,...",
+      tuple: "a,b",
+      enum: "name",
+      union: "name|a,b,...",
+      boolean: "true|false",
+      literal: "number",
+    }[type] ?? "text"
   )
 }
 

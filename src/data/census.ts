@@ -8,6 +8,8 @@ export type Census = {
   readonly pixels: Float64Array
   /** [K] images in which the class occurs. */
   readonly images: Uint32Array
+  /** [K] pixels, void left out, of the images in which the class occurs. */
+  readonly pixelsOfItsImages: Float64Array
   /** Void pixels. */
   readonly ignored: number
 }
@@ -26,6 +28,7 @@ export async function censusLabels(
   const total = dataset.ids.length
   const pixels = new Float64Array(classes)
   const images = new Uint32Array(classes)
+  const pixelsOfItsImages = new Float64Array(classes)
   let ignored = 0
   for (let index = 0; index < total; index++) {
     const counts = new Uint32Array(256)
@@ -34,12 +37,14 @@ export async function censusLabels(
     ignored += counts[ignoreIndex]!
     for (let k = 0; k < classes; k++) {
       pixels[k]! += counts[k]!
-      if (counts[k]! > 0) images[k]! += 1
+      if (counts[k]! === 0) continue
+      images[k]! += 1
+      pixelsOfItsImages[k]! += labels.length - counts[ignoreIndex]!
     }
     if ((index + 1) % 16 === 0 || index + 1 === total) {
       onProgress(index + 1, total)
       await setImmediate() // lets timers, a progress bar and Ctrl-C have their turn
     }
   }
-  return { pixels, images, ignored }
+  return { pixels, images, pixelsOfItsImages, ignored }
 }

@@ -3,6 +3,7 @@ import type { Tensor } from "../torch/index.ts"
 import { boundary } from "./boundary.ts"
 import { crossEntropy } from "./cross-entropy.ts"
 import { dice } from "./dice.ts"
+import { focal } from "./focal.ts"
 import { generalizedDice } from "./generalized-dice.ts"
 import { hausdorff } from "./hausdorff.ts"
 import { jaccard } from "./jaccard.ts"
@@ -22,6 +23,7 @@ export type Loss = (logits: Tensor, target: Tensor, options?: LossOptions) => Te
 
 export const losses = {
   "cross-entropy": crossEntropy,
+  focal,
   dice,
   "generalized-dice": generalizedDice,
   jaccard,
@@ -35,8 +37,9 @@ export type LossName = keyof typeof losses
 export const lossNames = Object.keys(losses) as LossName[]
 
 export { boundary } from "./boundary.ts"
-export { type CrossEntropyOptions, crossEntropy } from "./cross-entropy.ts"
+export { type CrossEntropyOptions, crossEntropy, type Reduction } from "./cross-entropy.ts"
 export { type DiceOptions, dice } from "./dice.ts"
+export { type FocalOptions, focal } from "./focal.ts"
 export { generalizedDice } from "./generalized-dice.ts"
 export { type HausdorffOptions, hausdorff } from "./hausdorff.ts"
 export { type JaccardOptions, jaccard } from "./jaccard.ts"

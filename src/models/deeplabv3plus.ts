@@ -8,7 +8,7 @@ import { aten, type Tensor } from "../torch/index.ts"
 import { ConvNormActivation, SeparableConvNormActivation } from "./blocks.ts"
 import { ASPP, ratesAt } from "./deeplabv3.ts"
 import type { Encoder } from "./encoders/index.ts"
-import { atStride, type SegmentationModel, type SegmentationOutput } from "./model.ts"
+import { atStride, enlarge, type SegmentationModel, type SegmentationOutput } from "./model.ts"
 
 export interface DeepLabV3PlusOptions {
   numClasses: number
@@ -22,6 +22,7 @@ export class DeepLabV3Plus extends Module<[Tensor], SegmentationOutput> implemen
   readonly reduce: ConvNormActivation
   readonly decoder: Sequential
   readonly stride: number
+  upsampleLogits = true
   readonly logitLayers: readonly string[] = ["decoder.2"]
   readonly #low: number
 
@@ -44,6 +45,6 @@ export class DeepLabV3Plus extends Module<[Tensor], SegmentationOutput> implemen
     const low = this.reduce.call(features[this.#low]!) // [N, 48, H/4, W/4]
     const high = interpolate(this.aspp.call(features.at(-1)!), [low.size(2), low.size(3)]) // [N, 256, H/4, W/4]
     const logits = this.decoder.call(aten.cat([high, low], { dim: 1 })) // [N, K, H/4, W/4]
-    return { logits: interpolate(logits, [image.size(2), image.size(3)]) }
+    return { logits: enlarge(logits, image, this) }
   }
 }

@@ -9,10 +9,10 @@
 //
 // Enlargements by two are learned, from bilinear ones; the last stays bilinear. The paper pads the image by 100 pixels and
 // crops, here fc6 pads itself. With an encoder that ends at stride 16 all numbers halve.
-import { Conv2d, ConvTranspose2d, Dropout, fitTo, init, interpolate, Module, ReLU, Sequential } from "../nn/index.ts"
+import { Conv2d, ConvTranspose2d, Dropout, fitTo, init, Module, ReLU, Sequential } from "../nn/index.ts"
 import { aten, fromData, noGrad, type Tensor } from "../torch/index.ts"
 import type { Encoder } from "./encoders/index.ts"
-import type { SegmentationModel, SegmentationOutput } from "./model.ts"
+import { enlarge, type SegmentationModel, type SegmentationOutput } from "./model.ts"
 
 export interface FCNSkipOptions {
   numClasses: number
@@ -28,6 +28,7 @@ export class FCNSkip extends Module<[Tensor], SegmentationOutput> implements Seg
   readonly score: Conv2d
   readonly skips: readonly Skip[] // skips[0] is the coarsest
   readonly stride: number
+  upsampleLogits = true
   readonly logitLayers: readonly string[]
 
   constructor(encoder: Encoder, { numClasses, skips, width = 4096 }: FCNSkipOptions) {
@@ -56,7 +57,7 @@ export class FCNSkip extends Module<[Tensor], SegmentationOutput> implements Seg
     for (const [k, skip] of this.skips.entries()) {
       scores = skip.call(scores, features.at(-2 - k)!) // [N, K, H/16, W/16], then [N, K, H/8, W/8]
     }
-    return { logits: interpolate(scores, [image.size(2), image.size(3)]) }
+    return { logits: enlarge(scores, image, this) }
   }
 }
 

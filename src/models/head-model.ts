@@ -1,10 +1,10 @@
 // The plainest way from an encoder to labels: a head on its last map, and bilinear enlargement. FCN, DeepLabV3 and PSPNet
 // differ in the head alone.
 import { UserError } from "../errors.ts"
-import { BatchNorm2d, Conv2d, Dropout, interpolate, Module, ReLU, Sequential } from "../nn/index.ts"
+import { BatchNorm2d, Conv2d, Dropout, Module, ReLU, Sequential } from "../nn/index.ts"
 import type { Tensor } from "../torch/index.ts"
 import type { Encoder } from "./encoders/index.ts"
-import type { SegmentationModel, SegmentationOutput } from "./model.ts"
+import { enlarge, type SegmentationModel, type SegmentationOutput } from "./model.ts"
 
 export interface AuxiliaryOptions {
   /** Whether a second head, on an earlier map, helps the first layers to learn. */
@@ -18,6 +18,7 @@ export abstract class HeadModel extends Module<[Tensor], SegmentationOutput> imp
   readonly classifier: Sequential
   aux_classifier: FCNHead | null
   readonly stride: number
+  upsampleLogits = true
   readonly logitLayers: readonly string[]
   readonly #auxMap: number
 
@@ -53,11 +54,10 @@ export abstract class HeadModel extends Module<[Tensor], SegmentationOutput> imp
   }
 
   protected override forward(image: Tensor): SegmentationOutput {
-    const size = [image.size(2), image.size(3)] as const
     const features = this.backbone.call(image) // features[i]: [N, C_i, H/s_i, W/s_i]
     const logits = this.classifier.call(features.at(-1)!) // [N, K, H/s, W/s]
     const aux = this.aux_classifier?.call(features.at(this.#auxMap)!)
-    return { logits: interpolate(logits, size), ...(aux && { aux: interpolate(aux, size) }) }
+    return { logits: enlarge(logits, image, this), ...(aux && { aux: enlarge(aux, image, this) }) }
   }
 }
 

@@ -8,12 +8,13 @@ import { AdaptiveAvgPool2d, Conv2d, interpolate, Module, Sequential, Sigmoid } f
 import type { Tensor } from "../torch/index.ts"
 import { ConvNormActivation } from "./blocks.ts"
 import type { Encoder } from "./encoders/index.ts"
-import { atStride, type SegmentationModel, type SegmentationOutput } from "./model.ts"
+import { atStride, enlarge, type SegmentationModel, type SegmentationOutput } from "./model.ts"
 
 export class LRASPP extends Module<[Tensor], SegmentationOutput> implements SegmentationModel {
   readonly backbone: Encoder
   readonly classifier: LRASPPHead
   readonly stride: number
+  upsampleLogits = true
   readonly logitLayers: readonly string[] = ["classifier.low_classifier", "classifier.high_classifier"]
   readonly #low: number
 
@@ -28,7 +29,7 @@ export class LRASPP extends Module<[Tensor], SegmentationOutput> implements Segm
   protected override forward(image: Tensor): SegmentationOutput {
     const features = this.backbone.call(image) // features[i]: [N, C_i, H/s_i, W/s_i]
     const logits = this.classifier.call(features[this.#low]!, features.at(-1)!) // [N, K, H/8, W/8]
-    return { logits: interpolate(logits, [image.size(2), image.size(3)]) }
+    return { logits: enlarge(logits, image, this) }
   }
 }
 

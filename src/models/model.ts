@@ -1,10 +1,10 @@
 // What every segmentation model is: images in, logits of the same size out.
-import type { Module } from "../nn/index.ts"
+import { interpolate, type Module } from "../nn/index.ts"
 import type { Tensor } from "../torch/index.ts"
 import type { Encoder } from "./encoders/index.ts"
 
 export interface SegmentationOutput {
-  /** [N, K, H, W], before softmax, at the input's size. */
+  /** [N, K, H, W], before softmax, at the input's size (but see `callAtStride`). */
   logits: Tensor
   /** The same from an earlier map, of a model that has an auxiliary head: for the loss alone. */
   aux?: Tensor
@@ -18,8 +18,32 @@ export interface SegmentationModel extends Module<[Tensor], SegmentationOutput> 
   readonly backbone?: Encoder
   /** Names of the layers that give the logits: theirs is the only shape that depends on the number of classes. */
   readonly logitLayers: readonly string[]
+  /**
+   * Whether logits are enlarged to the image's size, as they are unless `callAtStride` asks for them as they are made. A model
+   * whose last layer is as large as the image has nothing to enlarge.
+   */
+  upsampleLogits?: boolean
   /** Frees the auxiliary head, which nobody needs once training is over. */
   dropAuxiliary?(): void
+}
+
+/** The last line of a model whose last layer is smaller than the image: [N, K, h, w] to [N, K, H, W], if wanted. */
+export function enlarge(logits: Tensor, image: Tensor, { upsampleLogits }: { upsampleLogits: boolean }): Tensor {
+  return upsampleLogits ? interpolate(logits, [image.size(2), image.size(3)]) : logits
+}
+
+/**
+ * The output as the last layer makes it, [N, K, h, w]: a loss may enlarge it in passing, or compare it with smaller labels.
+ * @param image [N, 3, H, W]
+ */
+export function callAtStride(model: SegmentationModel, image: Tensor): SegmentationOutput {
+  if (model.upsampleLogits === undefined) return model.call(image)
+  model.upsampleLogits = false
+  try {
+    return model.call(image)
+  } finally {
+    model.upsampleLogits = true
+  }
 }
 
 /** The finest of an encoder's maps whose stride is at least `stride`: its position. */

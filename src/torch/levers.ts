@@ -8,4 +8,6 @@ export const levers = {
   fuseBatchNorm: true,
   /** Dilated convolutions that filter each channel by itself have gradients of our own (native/depthwise-convolution.cc). */
   depthwise: true,
+  /** Logits are enlarged within the loss, row by row (native/upsampled-cross-entropy.cc). */
+  upsampleLoss: true,
 }

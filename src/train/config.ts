@@ -1,13 +1,16 @@
 // The configuration of a training run: one flat object. It is what the command line's flags, a --config file and the
 // library's callers fill in, and what the run folder keeps.
 import { z } from "zod"
-import type { ClassSelection } from "../data/label-map.ts"
 import { type NormalizationName, normalizationNames } from "../data/transforms/index.ts"
+import { groundTruths, type VocOptions } from "../data/voc-folder.ts"
 import { didYouMean, UserError } from "../errors.ts"
+import { classWeightingNames } from "../losses/class-weights.ts"
 import { lossNames } from "../losses/index.ts"
 import { type ModelOptions, modelNames } from "../models/index.ts"
 import { optimizerNames, scheduleNames } from "../optim/index.ts"
+import { refuseIdleLosses } from "./objective.ts"
 import { refuseIdleOptimisation } from "./optimisation.ts"
+import { refuseIdleTransforms } from "./transforms.ts"
 
 const size = z.tuple([z.int().positive(), z.int().positive()])
 const fraction = z.number().min(0).max(1)
@@ -27,6 +30,10 @@ const schema = z.strictObject({
     .enum(["void", "background"])
     .default("void")
     .describe("what becomes of pixels of classes that are not chosen"),
+  groundTruth: z
+    .enum(groundTruths)
+    .default("labels")
+    .describe("what the masks are: labels, or grey alpha mattes of one foreground"),
 
   // What learns. null: as in the model's paper
   model: z.enum(modelNames).default("unet").describe("model"),
@@ -109,7 +116,64 @@ const schema = z.strictObject({
     .describe("of MobileNetV2's strided convolutions; by the weights when left out"),
 
   // How
-  loss: z.enum(lossNames).default("cross-entropy").describe("loss"),
+  loss: z
+    .string()
+    .min(1)
+    .default("cross-entropy")
+    .describe(`loss, or a sum such as "cross-entropy + 0.5 dice", of ${lossNames.join(", ")}`),
+  classWeights: z
+    .union([z.enum(["none", ...classWeightingNames]), z.array(z.number().min(0))], {
+      error: `expected none, ${classWeightingNames.join(", ")}, or a number for each class`,
+    })
+    .default("none")
+    .describe(
+      `weights of the classes: none, ${classWeightingNames.join(", ")} (from the training masks), or a number for each`,
+    ),
+  weightReduction: z
+    .enum(["weights", "pixels"])
+    .default("weights")
+    .describe(
+      "what weighted losses of pixels are divided by: the sum of their weights, as PyTorch, or their number, as DeepLab",
+    ),
+  labelSmoothing: fraction.default(0).describe("share of cross-entropy's target that is spread over all classes"),
+  focalGamma: z
+    .number()
+    .min(0)
+    .nullable()
+    .default(null)
+    .describe("how much focal loss turns easy pixels down; 2 when left out"),
+  topK: z
+    .number()
+    .positive()
+    .max(1)
+    .nullable()
+    .default(null)
+    .describe("share of the pixels, those of the largest losses, that count; all when left out"),
+  miningSteps: z
+    .int()
+    .min(0)
+    .nullable()
+    .default(null)
+    .describe("steps in which that share falls from 1 to --top-k; 0, at once, when left out"),
+  ohemThreshold: z
+    .number()
+    .positive()
+    .max(1)
+    .nullable()
+    .default(null)
+    .describe("only pixels whose class has at most this probability count (online hard example mining)"),
+  ohemMinKept: z
+    .int()
+    .min(0)
+    .nullable()
+    .default(null)
+    .describe("but at least so many of a batch; a sixteenth of its pixels when left out"),
+  upsampleLogits: z
+    .boolean()
+    .default(true)
+    .describe(
+      "whether logits are enlarged to the labels' size for the loss; otherwise labels are made as small as they are",
+    ),
   optimizer: z.enum(optimizerNames).default("adamw").describe("optimizer"),
   learningRate: z
     .number()
@@ -236,6 +300,19 @@ const schema = z.strictObject({
     .describe("how much of the averaged weights, which are evaluated and saved, a step keeps; 0 takes the last ones"),
   batchSize: z.int().positive().default(8).describe("images a step"),
   crop: size.default([256, 256]).describe("height,width in pixels of the training crops; one number for squares"),
+  resizeRange: z
+    .tuple([z.int().positive(), z.int().positive()])
+    .nullable()
+    .default(null)
+    .describe(
+      "pixels that training images get first: of the shorter side, but at most so many of the longer; 513,1025",
+    ),
+  resizeFactor: z
+    .int()
+    .min(2)
+    .nullable()
+    .default(null)
+    .describe("sides after --resize-range are multiples of this, plus 1: the output stride"),
   scale: z
     .tuple([z.number().positive(), z.number().positive()])
     .default([0.5, 2])
@@ -245,8 +322,46 @@ const schema = z.strictObject({
     .boolean()
     .default(true)
     .describe("whether pictures that would not fill the crop are enlarged; otherwise they are padded"),
+  alignCorners: z
+    .boolean()
+    .default(false)
+    .describe(
+      "whether scaling keeps the centres of the corner pixels in place, as DeepLab's, or the edges, as PyTorch's",
+    ),
+  rotation: z
+    .tuple([z.number().min(-360).max(360), z.number().min(-360).max(360)])
+    .nullable()
+    .default(null)
+    .describe("smallest,largest rotation in degrees, counter-clockwise: -10,10"),
+  rotationProbability: fraction.nullable().default(null).describe("probability of a rotation; 1 when left out"),
+  padPixel: z
+    .tuple([z.number().min(0).max(255), z.number().min(0).max(255), z.number().min(0).max(255)])
+    .nullable()
+    .default(null)
+    .describe("R,G,B from 0 to 255 of what lies beyond the picture; the normalization's mean when left out"),
+  cropClasses: z
+    .array(z.string())
+    .min(1)
+    .nullable()
+    .default(null)
+    .describe("classes that crops are aimed at, by name; rare: those with fewer pixels than the median class"),
+  classCrop: fraction
+    .nullable()
+    .default(null)
+    .describe("probability that a crop contains one of --crop-classes where its picture does; 0.5 when left out"),
   flip: fraction.default(0.5).describe("probability of a left-right flip"),
   verticalFlip: fraction.default(0).describe("probability of an up-down flip"),
+  brightness: z.number().min(0).default(0).describe("random brightness: 0.4 is a factor from 0.6 to 1.4"),
+  contrast: z.number().min(0).default(0).describe("random contrast: a factor about the mean grey, as for brightness"),
+  saturation: z.number().min(0).default(0).describe("random saturation: a factor about each pixel's grey"),
+  hue: z.number().min(0).max(0.5).default(0).describe("random hue: largest shift, as a part of the colour circle"),
+  grayscale: fraction.default(0).describe("probability of a picture without colour"),
+  blur: fraction.default(0).describe("probability of a Gaussian blur"),
+  blurSigma: z
+    .tuple([z.number().positive(), z.number().positive()])
+    .nullable()
+    .default(null)
+    .describe("smallest,largest standard deviation of the blur in pixels; 0.1,2 when left out"),
 
   // How long: exactly one of the three
   steps: z.int().positive().nullable().default(null).describe("length in optimizer steps"),
@@ -276,9 +391,9 @@ export type TrainConfigInput = z.input<typeof schema>
 /** The keys with their descriptions, in order: the command line's help is made of them. */
 export const configFields = schema.shape
 
-/** The choice of classes, as a data set takes it. */
-export const classSelection = ({ classes, others }: TrainConfig): ClassSelection =>
-  classes === null ? {} : { classes, others }
+/** What the masks are and which of their classes are learned, as a data set takes it. */
+export const classSelection = ({ classes, others, groundTruth }: TrainConfig): Omit<VocOptions, "split"> =>
+  classes === null ? { groundTruth } : { groundTruth, classes, others }
 
 /** What the configuration says about the model, as createModel takes it. */
 export function modelOptions(config: TrainConfig): Omit<ModelOptions, "numClasses"> {
@@ -332,6 +447,7 @@ export function parseConfig(input: Record<string, unknown>, name: NameKey = (key
       `${name("others")} says what becomes of classes that are not chosen, but ${name("classes")} chooses none.`,
     )
   }
+  refuseIdleTransforms(config, name)
   if (config.weights !== null && config.initFrom !== null) {
     throw new UserError(
       `${name("weights")} is for the encoder and ${name("initFrom")} for the whole model, encoder included: give one.`,
@@ -347,6 +463,7 @@ export function parseConfig(input: Record<string, unknown>, name: NameKey = (key
     throw new UserError(`${name("initializeLastLayer")} is about ${name("initFrom")}, which is not given.`)
   }
   refuseIdleOptimisation(config, name)
+  refuseIdleLosses(config, name)
   return lengths.length === 0 ? { ...config, budget: DEFAULT_BUDGET } : config
 }
 

@@ -9,7 +9,7 @@ import { normalizations } from "../data/transforms/index.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
 import { estimateEvaluation, evaluate, evaluationLoader, type Scores, summarize } from "../infer/evaluate.ts"
-import { losses } from "../losses/index.ts"
+import { classWeightsOf } from "../losses/class-weights.ts"
 import {
   createModel,
   encoderNameOf,
@@ -30,10 +30,12 @@ import {
   readInitialWeights,
   unfoldEncoder,
 } from "./initialize.ts"
+import { keepClassWeights, keptClassWeights, objectiveOf } from "./objective.ts"
 import { initialStatisticsNotice, optimisationNotices, scheduleOf, warmupOf } from "./optimisation.ts"
 import { optimizerFor } from "./parameter-groups.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
 import { type Length, Trainer, type TrainerEvents, TrainingError } from "./trainer.ts"
+import { trainTransform } from "./transforms.ts"
 
 export interface RunEvents extends Omit<TrainerEvents, "onEvaluation"> {
   /** After each evaluation, with its predictions for a few images, always the same. */
@@ -178,14 +180,14 @@ async function execute(
   using average = config.average > 0 ? new AveragedState(model.stateDict(), config.average) : undefined
 
   const workers = config.workers ?? defaultWorkers()
-  const { batchSize, accumulate, seed, crop: cropSize, scale, scaleStep, fill, flip, verticalFlip } = config
+  const { batchSize, accumulate, seed, crop: cropSize, alignCorners } = config
   const normalization = normalizations[normalizationOf(config)]
   await using trainLoader = new Loader(trainSet, {
     batchSize,
     seed,
     workers,
     cacheBytes: config.cache === null ? defaultCacheBytes() : config.cache * 2 ** 20,
-    transform: { name: "randomCrop", cropSize, scale, scaleStep, fill, flip, verticalFlip, ...normalization },
+    transform: trainTransform(config, labelMap, census),
   })
   await using valLoader = evaluationLoader(valSet, { workers, normalization })
 
@@ -194,7 +196,7 @@ async function execute(
     batchSize,
     seed,
     workers,
-    transform: { name: "randomCrop", cropSize, scale: [1, 1], fill: true, flip: 0, ...normalization },
+    transform: { name: "randomCrop", cropSize, scale: [1, 1], fill: true, alignCorners, flip: 0, ...normalization },
   })
   async function* measuringPasses(signal?: AbortSignal): AsyncGenerator<() => void> {
     const count = Math.min(config.batchNormBatches, measuring.stepsPerEpoch)
@@ -265,7 +267,11 @@ async function execute(
         `Give a longer --budget, a length in --steps, or a shorter list as --val-split.`,
     )
   }
+  const countedWeights = classWeightsOf(config.classWeights, census, classNames)
   const run = openRun(config, labelMap)
+  const classWeights = resume ? keptClassWeights(run, classNames) : countedWeights
+  if (classWeights && !resume) keepClassWeights(run, config, classNames, classWeights)
+  using weight = classWeights ? fromData(Float32Array.from(classWeights)) : undefined
   if (resume && !isDeepStrictEqual(run.labelMap, labelMap)) {
     throw new UserError(
       `The classes of ${config.data} are not those that ${run.path} was trained on. Resume with the same data set.`,
@@ -285,8 +291,7 @@ async function execute(
     model,
     optimizer,
     average,
-    loss: losses[config.loss],
-    auxWeight: config.auxWeight ?? 0.4, // Zhao et al. 2017, https://arxiv.org/abs/1612.01105
+    objective: objectiveOf(config, weight),
     learningRate: config.learningRate,
     schedule,
     accumulate,
@@ -360,6 +365,11 @@ function refuseIdleOptions(config: TrainConfig, model: SegmentationModel): void 
     )
   }
   if (idle.length > 0) throw new UserError(`${idle.join(", ")}: this model has no encoder, so that would do nothing.`)
+  if (!config.upsampleLogits && model.upsampleLogits === undefined) {
+    throw new UserError(
+      "upsampleLogits: this model's logits are as large as the image, so there is nothing to leave out.",
+    )
+  }
   if (auxWeight !== null && ![...model.stateDict().keys()].some((name) => name.startsWith("aux_classifier."))) {
     throw new UserError("auxWeight: this model has no auxiliary head, so that would do nothing.")
   }

@@ -6,7 +6,8 @@ import { afterAll, expect, test } from "vitest"
 import type { Batch } from "../data/batch.ts"
 import { randomFor } from "../data/random.ts"
 import { UserError } from "../errors.ts"
-import { crossEntropy, type Loss } from "../losses/index.ts"
+import { crossEntropy } from "../losses/index.ts"
+import type { Objective } from "../losses/objective.ts"
 import type { SegmentationModel, SegmentationOutput } from "../models/index.ts"
 import { BatchNorm2d, Conv2d, Dropout, Module, ReLU, Sequential } from "../nn/index.ts"
 import { poly, SGD } from "../optim/index.ts"
@@ -79,7 +80,7 @@ function trainerOf(name: string, { resume = false, ...parts }: Partial<TrainerPa
   const trainer = new Trainer({
     model,
     optimizer,
-    loss: crossEntropy,
+    objective: ({ logits }, { labels }) => crossEntropy(logits, labels),
     learningRate: 0.1,
     schedule: poly(),
     length: { steps: 6 },
@@ -177,8 +178,8 @@ test("a layer that overflows with sound weights is named without them", async ()
 })
 
 test("a gradient that is not finite, of a loss that is: found before the step", async () => {
-  const loss: Loss = (logits) => logits.mul(0).sum().sqrt() // 0, with the slope infinity times 0
-  const { trainer, model } = trainerOf("gradient", { loss })
+  const objective: Objective = ({ logits }) => logits.mul(0).sum().sqrt() // 0, with the slope infinity times 0
+  const { trainer, model } = trainerOf("gradient", { objective })
   const before = Array.from(model.head.weight.data() as Float32Array)
   const { message } = await failure(trainer.train())
   expect(message).toContain(

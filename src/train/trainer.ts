@@ -3,8 +3,8 @@
 import { renameSync } from "node:fs"
 import type { Batch } from "../data/batch.ts"
 import type { Scores } from "../infer/evaluate.ts"
-import type { Loss } from "../losses/index.ts"
-import type { SegmentationModel } from "../models/index.ts"
+import type { Objective } from "../losses/objective.ts"
+import { callAtStride, type SegmentationModel } from "../models/index.ts"
 import { KeptStatistics } from "../nn/index.ts"
 import {
   type AveragedState,
@@ -36,9 +36,7 @@ export interface TrainerParts {
   readonly optimizer: Optimizer
   /** Averages of the model's weights: what is evaluated and kept as best, where given. */
   readonly average?: AveragedState | undefined
-  readonly loss: Loss
-  /** Factor of the loss of the model's auxiliary head, if it has one. */
-  readonly auxWeight?: number
+  readonly objective: Objective
   /** Base learning rate; the schedule's factor multiplies it. */
   readonly learningRate: number
   readonly schedule: Schedule
@@ -253,17 +251,16 @@ export class Trainer {
    * @throws TrainingError when loss or gradients are not finite
    */
   #backward(batch: Batch): number {
-    const { model, loss, auxWeight = 0, accumulate = 1 } = this.#parts
+    const { model, objective, accumulate = 1 } = this.#parts
     const {
       images,
       masks,
       shape: [n, h, w],
     } = batch
     const value = tidy(() => {
-      const { logits, aux } = model.call(fromData(images, [n, 3, h, w])) // [N, K, H, W]
+      const output = callAtStride(model, fromData(images, [n, 3, h, w])) // logits [N, K, h, w]
       const labels = fromData(masks, [n, h, w]).to({ dtype: "int64" })
-      let result = loss(logits, labels)
-      if (aux) result = result.add(loss(aux, labels), { alpha: auxWeight })
+      const result = objective(output, { labels }, this.#state.step)
       const value = result.item()
       if (Number.isFinite(value)) (accumulate === 1 ? result : result.div(accumulate)).backward()
       return value

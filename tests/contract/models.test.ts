@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import * as library from "../../src/index.ts"
 import { crossEntropy } from "../../src/losses/index.ts"
 import {
+  callAtStride,
   createModel,
   encoderNames,
   type ModelEntry,
@@ -11,7 +12,7 @@ import {
   models,
   type SegmentationModel,
 } from "../../src/models/index.ts"
-import { BatchNorm2d, type Conv2d, Dropout, Dropout2d, init } from "../../src/nn/index.ts"
+import { BatchNorm2d, type Conv2d, Dropout, Dropout2d, init, interpolate } from "../../src/nn/index.ts"
 import {
   aten,
   Generator,
@@ -131,6 +132,19 @@ describe.each(Object.keys(cases))("%s", (title) => {
         }
       })
     }
+  })
+
+  test("logits at the model's own stride, enlarged, are its logits", () => {
+    model.eval()
+    tidy(() => {
+      using _ = noGrad()
+      const image = picture(1, 45, 70)
+      const [own, enlarged] = [callAtStride(model, image), model.call(image)]
+      for (const [name, logits] of Object.entries(own) as [keyof typeof own, Tensor][]) {
+        expect(interpolate(logits, [45, 70]).data()).toEqual(enlarged[name]!.data())
+        if (model.upsampleLogits) expect(logits.size(2)).toBeLessThan(45)
+      }
+    })
   })
 
   test("trains with one image, of one pixel too: finite loss, gradients and statistics", () => {

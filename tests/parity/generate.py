@@ -198,6 +198,20 @@ def cross_entropy():
             loss = F.cross_entropy(x, target, weight=w, ignore_index=255, reduction=reduction)
             loss.sum().backward()
             out.update({f"{name} {reduction}/loss": loss, f"{name} {reduction}/grad": x.grad})
+    for kind, w in {"plain": None, "weighted": weight}.items():  # PyTorch gives NaN to no pixel here
+        for reduction in ("mean", "none"):
+            x = logits.clone().requires_grad_()
+            loss = F.cross_entropy(x, target, weight=w, ignore_index=255, reduction=reduction, label_smoothing=0.1)
+            loss.sum().backward()
+            out[f"{kind} smoothed {reduction}/loss"], out[f"{kind} smoothed {reduction}/grad"] = loss.detach(), x.grad
+    # Two classes by softmax over (0, x) are one by sigmoid of x: focal loss as the paper writes it, for objects.
+    x = (logits[:, :1] - logits[:, 1:2]).detach().requires_grad_()
+    two = (target % 2).unsqueeze(1)
+    right = torch.where(two == 1, torch.sigmoid(x), 1 - torch.sigmoid(x))  # p_t
+    losses = F.binary_cross_entropy_with_logits(x, two.float(), reduction="none") * (1 - right) ** 2
+    losses.sum().backward()
+    out["focal/logits"], out["focal/target"] = torch.cat([torch.zeros_like(x), x], 1).detach(), two.squeeze(1)
+    out["focal/loss"], out["focal/grad"] = losses.detach().squeeze(1), x.grad.squeeze(1)
     save_tensors("cross-entropy", out, "generate.py", SEED)
 
 

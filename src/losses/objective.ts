@@ -1,0 +1,157 @@
+// What a training step minimises: a sum of losses on a model's output and its auxiliary head's, of all pixels or of hard ones.
+//
+//   logits [N, K, h, w] --- a loss of each pixel -- class weights -- mining -- mean --.
+//                      `--- enlarged to the labels -- a loss of regions ---------------+-- sum --+-- the step's loss
+//   aux, the same ---------------------------------------------------------------------- x 0.4 --'
+import { didYouMean, UserError } from "../errors.ts"
+import { aten, fromData, levers, OpError, type Tensor, tidy, upsampledCrossEntropy } from "../torch/index.ts"
+import { checkLabels } from "./check.ts"
+import { crossEntropy, type Reduction, reduceLosses, weightsOf } from "./cross-entropy.ts"
+import { focus } from "./focal.ts"
+import { type Loss, type LossName, losses, lossNames } from "./index.ts"
+import { mattingCrossEntropy } from "./matting.ts"
+import { hardPixels, type Mining, meanOfTopK, minedShare } from "./mining.ts"
+
+/** One of the losses that are added up, and its factor. */
+export interface LossTerm {
+  readonly name: LossName
+  readonly factor: number
+}
+
+export interface ObjectiveOptions {
+  readonly terms: readonly LossTerm[]
+  /** [K], one per class. The caller's. */
+  readonly weight?: Tensor | undefined
+  /** Of the losses of pixels. */
+  readonly reduction?: Exclude<Reduction, "none">
+  readonly labelSmoothing?: number
+  readonly focalGamma?: number
+  readonly mining?: Mining | undefined
+  /** Whether the logits are enlarged to the size of the labels (bilinear); otherwise the labels are made as small (nearest). */
+  readonly upsampleLogits?: boolean
+  /** Factor of the auxiliary head's loss. */
+  readonly auxWeight?: number
+}
+
+export interface Truth {
+  /** [N, H, W] int64 in 0..K-1, or 255: ignored. */
+  readonly labels: Tensor
+  /** [N, H, W] float from 0 to 1, or 255, where the truth is a matte; the labels are then not looked at. */
+  readonly alpha?: Tensor | undefined
+}
+
+/** @param step optimizer steps done, which the share of mined pixels may depend on */
+export type Objective = (
+  output: { readonly logits: Tensor; readonly aux?: Tensor },
+  truth: Truth,
+  step: number,
+) => Tensor
+
+const IGNORE = 255
+
+/** Losses that are a mean of losses of pixels: these can be mined, and enlarge small logits in passing. */
+const pixelwise: readonly LossName[] = ["cross-entropy", "focal"]
+export const isPixelwise = ({ name }: LossTerm): boolean => pixelwise.includes(name)
+
+/**
+ * "cross-entropy", "cross-entropy + 0.5 dice", "0.7 focal + 0.3 lovasz-softmax".
+ * @throws UserError naming the part that is not understood
+ */
+export function parseLoss(text: string): LossTerm[] {
+  const terms = text.split(/\s*\+\s*/).map((part) => {
+    const match = /^(?:(\d+(?:\.\d+)?(?:e-?\d+)?)\s*\*?\s*)?([a-z][a-z-]*)$/.exec(part.trim())
+    const name = match?.[2] ?? ""
+    if (!match || !(lossNames as string[]).includes(name)) {
+      throw new UserError(
+        `There is no loss "${match ? name : part.trim()}".${didYouMean(name, lossNames)} Expected one of ${lossNames.join(", ")}, or a sum such as "cross-entropy + 0.5 dice".`,
+      )
+    }
+    return { name: name as LossName, factor: Number(match[1] ?? 1) }
+  })
+  for (const { name, factor } of terms) {
+    if (!(factor > 0))
+      throw new UserError(`The loss "${text}" counts ${name} with ${factor}; expected a factor above 0.`)
+    if (terms.filter((term) => term.name === name).length > 1) {
+      throw new UserError(`The loss "${text}" has ${name} twice; give it once, with the sum of the factors.`)
+    }
+  }
+  return terms
+}
+
+/** The function that a training step minimises. */
+export function createObjective(options: ObjectiveOptions): Objective {
+  const { auxWeight = 0.4, upsampleLogits = true } = options // 0.4: Zhao et al. 2017, https://arxiv.org/abs/1612.01105
+  const lossOf = (logits: Tensor, { labels, alpha }: Truth, step: number): Tensor => {
+    if (alpha) return mattingCrossEntropy(atSizeOf(logits, alpha), alpha)
+    const target = upsampleLogits ? labels : shrinkLabels(labels, [logits.size(2), logits.size(3)])
+    const terms = options.terms.map((term) => {
+      const value = isPixelwise(term)
+        ? pixelLoss(term.name, logits, target, options, step)
+        : (losses[term.name] as Loss)(atSizeOf(logits, target), target, { weight: options.weight })
+      return term.factor === 1 ? value : value.mul(term.factor)
+    })
+    return terms.reduce((sum, value) => sum.add(value))
+  }
+  return ({ logits, aux }, truth, step) =>
+    tidy(() => {
+      const loss = lossOf(logits, truth, step)
+      return aux && auxWeight > 0 ? loss.add(lossOf(aux, truth, step), { alpha: auxWeight }) : loss
+    })
+}
+
+function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: ObjectiveOptions, step: number): Tensor {
+  const { weight, reduction = "mean", labelSmoothing = 0, focalGamma = 2, mining } = options
+  const common = { weight, reduction, ignoreIndex: IGNORE }
+  const smoothing = name === "cross-entropy" ? labelSmoothing : 0
+  if (name === "cross-entropy" && isSameSize(logits, target) && !mining) {
+    return crossEntropy(logits, target, { ...common, labelSmoothing: smoothing })
+  }
+  const nll = negativeLogLikelihood(logits, target)
+  let each = name === "focal" ? focus(nll, focalGamma) : nll // [N, H, W]
+  if (smoothing > 0) {
+    each = crossEntropy(atSizeOf(logits, target), target, { ...common, labelSmoothing: smoothing, reduction: "none" })
+  } else if (weight) each = each.mul(weightsOf(target, weight, IGNORE))
+  if (!mining) return reduceLosses(each, target, common)
+  if ("topK" in mining) return meanOfTopK(each, minedShare(mining, step))
+  const hard = hardPixels(nll.detach(), target.ne(IGNORE), mining)
+  const mined = aten.masked_fill_Scalar(target, aten.logical_not(hard), IGNORE)
+  return reduceLosses(each.mul(hard), mined, common)
+}
+
+/** -log p of each pixel's class, [N, H, W]; of smaller logits as if they were enlarged. */
+function negativeLogLikelihood(logits: Tensor, target: Tensor): Tensor {
+  if (isSameSize(logits, target) || !levers.upsampleLoss) {
+    return crossEntropy(atSizeOf(logits, target), target, { ignoreIndex: IGNORE, reduction: "none" })
+  }
+  try {
+    return upsampledCrossEntropy(logits, target, IGNORE)
+  } catch (error) {
+    if (error instanceof OpError) checkLabels("crossEntropy", logits, target, IGNORE, error)
+    throw error
+  }
+}
+
+const isSameSize = (logits: Tensor, target: Tensor): boolean =>
+  logits.size(2) === target.size(1) && logits.size(3) === target.size(2)
+
+/** Logits at the size of the labels. */
+const atSizeOf = (logits: Tensor, target: Tensor): Tensor =>
+  isSameSize(logits, target) ? logits : aten.upsample_bilinear2d(logits, [target.size(1), target.size(2)], false)
+
+/**
+ * Labels [N, H, W] at a smaller size, each the label nearest to it. Corners lie on corners (align_corners=true): pixel i of n
+ * small ones takes pixel round(i (N - 1) / (n - 1)), as TensorFlow's DeepLab does where it keeps the logits small.
+ */
+export function shrinkLabels(labels: Tensor, [height, width]: readonly [number, number]): Tensor {
+  const nearest = (large: number, small: number): Tensor => {
+    const step = small > 1 ? (large - 1) / (small - 1) : 0
+    return fromData(
+      BigInt64Array.from({ length: small }, (_, i) => BigInt(Math.floor(i * step + 0.5))),
+      [small],
+    )
+  }
+  return tidy(() => {
+    const rows = aten.index_select(labels, 1, nearest(labels.size(1), height).to({ device: labels.device }))
+    return aten.index_select(rows, 2, nearest(labels.size(2), width).to({ device: labels.device }))
+  })
+}

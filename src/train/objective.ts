@@ -1,0 +1,80 @@
+// What a configuration says about the loss: which options go together, and the function that a training step minimises.
+import { existsSync, readFileSync } from "node:fs"
+import { UserError } from "../errors.ts"
+import type { Mining } from "../losses/mining.ts"
+import { createObjective, isPixelwise, type LossTerm, type Objective, parseLoss } from "../losses/objective.ts"
+import type { Tensor } from "../torch/index.ts"
+import type { NameKey, TrainConfig } from "./config.ts"
+import type { RunFolder } from "./run-folder.ts"
+
+/** @throws UserError when the loss is not understood, or an option would do nothing for it */
+export function refuseIdleLosses(config: TrainConfig, name: NameKey): void {
+  let terms: LossTerm[]
+  try {
+    terms = parseLoss(config.loss)
+  } catch (cause) {
+    if (!(cause instanceof UserError)) throw cause
+    throw new UserError(`${name("loss")} is "${config.loss}": ${cause.message}`, { cause })
+  }
+  const refuse = (key: keyof TrainConfig, text: string) => {
+    throw new UserError(`${name(key)} ${text}`)
+  }
+  const has = (loss: string) => terms.some((term) => term.name === loss)
+  const { labelSmoothing, focalGamma, topK, miningSteps, ohemThreshold, ohemMinKept } = config
+  if (labelSmoothing > 0 && !has("cross-entropy"))
+    refuse("labelSmoothing", `is for cross-entropy, and the loss is ${config.loss}.`)
+  if (focalGamma !== null && !has("focal")) refuse("focalGamma", `is for focal, and the loss is ${config.loss}.`)
+  if (topK !== null && ohemThreshold !== null)
+    refuse("topK", `and ${name("ohemThreshold")} are two ways of choosing hard pixels: give one.`)
+  if (miningSteps !== null && topK === null) refuse("miningSteps", `is about ${name("topK")}, which is not given.`)
+  if (ohemMinKept !== null && ohemThreshold === null)
+    refuse("ohemMinKept", `is about ${name("ohemThreshold")}, which is not given.`)
+  for (const key of ["topK", "ohemThreshold"] as const) {
+    if (config[key] === null || terms.some(isPixelwise)) continue
+    refuse(key, `chooses among the losses of pixels, and ${config.loss} has none. There are: cross-entropy, focal.`)
+  }
+}
+
+/** Which pixels count, of a batch of so many. */
+export function miningOf(
+  { topK, miningSteps, ohemThreshold, ohemMinKept }: TrainConfig,
+  pixels: number,
+): Mining | undefined {
+  if (topK !== null) return { topK, steps: miningSteps ?? 0 }
+  if (ohemThreshold !== null) return { threshold: ohemThreshold, minKept: ohemMinKept ?? Math.floor(pixels / 16) }
+  return undefined
+}
+
+/** @param weight [K], the class weights, where there are any; the caller's */
+export function objectiveOf(config: TrainConfig, weight?: Tensor): Objective {
+  const { batchSize, crop, weightReduction, labelSmoothing, focalGamma, upsampleLogits, auxWeight } = config
+  return createObjective({
+    terms: parseLoss(config.loss),
+    weight,
+    reduction: weightReduction === "pixels" ? "mean-over-pixels" : "mean",
+    labelSmoothing,
+    mining: miningOf(config, batchSize * crop[0] * crop[1]),
+    upsampleLogits,
+    ...(focalGamma !== null && { focalGamma }),
+    ...(auxWeight !== null && { auxWeight }),
+  })
+}
+
+const FILE = "class-weights.json"
+
+/** Those that a run began with, though its data may have changed since; null where it has none. */
+export function keptClassWeights(run: RunFolder, classNames: readonly string[]): number[] | null {
+  if (!existsSync(run.file(FILE))) return null
+  const { weights } = JSON.parse(readFileSync(run.file(FILE), "utf8")) as { weights: Record<string, number> }
+  return classNames.map((name) => weights[name] ?? 1)
+}
+
+export function keepClassWeights(
+  run: RunFolder,
+  { classWeights }: TrainConfig,
+  classNames: readonly string[],
+  weights: readonly number[],
+): void {
+  const from = typeof classWeights === "string" ? classWeights : "given"
+  run.writeJson(FILE, { from, weights: Object.fromEntries(classNames.map((name, k) => [name, weights[k]])) })
+}
