@@ -8,7 +8,7 @@ import type { Size } from "./transform.ts"
  * A place for a crop that contains a pixel of one of the classes: one of those that occur, each equally likely; one of its
  * pixels, each equally likely; and one of the crops in the picture that contain it, each equally likely.
  * @param classes labels, 0..K-1
- * @returns top and left, or undefined when the resized picture has no pixel of them
+ * @returns top and left, or undefined when the resized picture has no pixel of them (a turned one: no pixel's centre)
  */
 export function placeOnClass(
   sample: Sample,
