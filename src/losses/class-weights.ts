@@ -58,17 +58,19 @@ export type ClassWeightsSpec = "none" | ClassWeightingName | readonly number[]
 /**
  * @param names of the classes, for errors
  * @returns a weight per class, or null for none
- * @throws UserError when the number of given weights is not that of the classes
+ * @throws UserError when the number of given weights is not that of the classes, or all are 0
  */
 export function classWeightsOf(
   spec: ClassWeightsSpec,
   counts: ClassCounts,
   names: readonly string[],
-  { beta = EFFECTIVE_BETA } = {},
+  { beta = EFFECTIVE_BETA }: { beta?: number | undefined } = {},
 ): number[] | null {
   if (spec === "none") return null
   if (typeof spec === "string") return classWeightings[spec](counts, { beta })
-  if (spec.length === names.length) return [...spec]
+  if (spec.length === names.length && spec.some((weight) => weight > 0)) return [...spec]
+  if (spec.length === names.length)
+    throw new UserError("classWeights are all 0: nothing would count. Give some classes a weight above 0.")
   throw new UserError(
     `classWeights has ${spec.length} numbers, and there are ${names.length} classes: ${names.join(", ")}. Give one for each, in this order.`,
   )

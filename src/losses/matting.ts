@@ -7,6 +7,8 @@ export interface MattingOptions {
   weight?: Tensor
   /** Value of pixels that count nowhere. */
   ignoreIndex?: number
+  /** "none" gives the loss of each pixel, [N, H, W]. */
+  reduction?: "mean" | "none"
 }
 
 /**
@@ -14,7 +16,7 @@ export interface MattingOptions {
  * ignored, p = softmax(logits). Ignored pixels have a gradient of exactly 0; when all are, so is the loss.
  * @param logits [N, 2, H, W] float: background and object
  * @param alpha [N, H, W] float from 0 to 1, or `ignoreIndex`
- * @returns scalar []
+ * @returns scalar [], or [N, H, W] with reduction "none"
  * @throws ShapeError when the sizes do not fit, or there are not two classes
  * @throws UserError for class weights
  * @throws RangeError for an alpha outside 0 to 1
@@ -23,7 +25,7 @@ export interface MattingOptions {
 export function mattingCrossEntropy(
   logits: Tensor,
   alpha: Tensor,
-  { weight, ignoreIndex = 255 }: MattingOptions = {},
+  { weight, ignoreIndex = 255, reduction = "mean" }: MattingOptions = {},
 ): Tensor {
   if (weight) {
     throw new UserError(
@@ -51,6 +53,6 @@ export function mattingCrossEntropy(
     const logProbability = aten.log_softmax_int(logits, 1)
     const [object, ground] = [logProbability.select(1, 1), logProbability.select(1, 0)]
     const losses = share.mul(object).add(aten.rsub_Scalar(share, 1).mul(ground)).neg().mul(counted)
-    return losses.sum().div(counted.sum().clamp({ min: 1 }))
+    return reduction === "none" ? losses : losses.sum().div(counted.sum().clamp({ min: 1 }))
   })
 }

@@ -9,10 +9,13 @@ export interface TopK {
   readonly steps: number
 }
 
-/** Online hard example mining: the pixels whose class has at most this probability, but at least `minKept` of them. */
+/**
+ * Online hard example mining: the pixels whose class has at most this probability, but at least `minKept` of them (default: a
+ * sixteenth of the pixels that are compared, ignored ones included).
+ */
 export interface Ohem {
   readonly threshold: number
-  readonly minKept: number
+  readonly minKept?: number | undefined
 }
 
 export type Mining = TopK | Ohem
@@ -49,7 +52,11 @@ export function meanOfTopK(losses: Tensor, share: number): Tensor {
  * @returns [N, H, W] bool
  * @see Shrivastava et al. 2016, https://arxiv.org/abs/1604.03540; for pixels https://github.com/hszhao/semseg
  */
-export function hardPixels(nll: Tensor, counted: Tensor, { threshold, minKept }: Ohem): Tensor {
+export function hardPixels(
+  nll: Tensor,
+  counted: Tensor,
+  { threshold, minKept }: { threshold: number; minKept: number },
+): Tensor {
   if (!(threshold > 0 && threshold <= 1)) {
     throw new UserError(`ohem: the threshold is ${threshold}; expected a probability above 0, at most 1.`)
   }

@@ -215,27 +215,60 @@ test("a label outside the classes is named, also where logits are enlarged in pa
   expect(() => lossOf({}, randn([2, 4, 3, 4]), labels)).toThrow(/target has label 7; expected 0..3 or 255/)
 })
 
-test("a matte takes the place of labels", () => {
-  tidy(() => {
-    const logits = randn([1, 2, 2, 2])
-    const alpha = tensor([
-      [
-        [0, 1],
-        [0.5, 255],
-      ],
-    ])
-    const labels = tensor(
-      [
-        [
-          [0, 1],
-          [1, 255],
-        ],
-      ],
-      { dtype: "int64" },
+describe("a matte takes the place of labels", () => {
+  const values = [
+    [0, 1],
+    [0.5, 255],
+  ]
+  const labels = tensor([values.map((row) => row.map((value) => Math.round(value)))], { dtype: "int64" })
+  const alpha = tensor([values], { dtype: "float64" })
+  const logits = randn([1, 2, 2, 2], { dtype: "float64", generator: new Generator(6) })
+  const logP = aten.log_softmax_int(logits, 1).data() as Float64Array // background 0..3, object 4..7
+  const each = [-logP[0]!, -logP[5]!, -0.5 * (logP[2]! + logP[6]!)]
+  const of = (options: Partial<ObjectiveOptions> & { loss?: string }, x = logits) =>
+    createObjective({ terms: parseLoss(options.loss ?? "cross-entropy"), ...options })(
+      { logits: x },
+      { labels, alpha },
+      0,
     )
-    const objective = createObjective({ terms: parseLoss("cross-entropy") })
-    const logP = aten.log_softmax_int(logits, 1).data() as Float32Array
-    const expected = -(logP[0]! + logP[5]! + 0.5 * (logP[2]! + logP[6]!)) / 3
-    expect(objective({ logits }, { labels, alpha }, 0).item()).toBeCloseTo(expected, 6)
+
+  test("with the target's [1 - a, a], times the factor", () => {
+    tidy(() => {
+      const mean = (each[0]! + each[1]! + each[2]!) / 3
+      expect(of({}).item()).toBeCloseTo(mean, 12)
+      expect(of({ loss: "0.5 cross-entropy" }).item()).toBeCloseTo(mean / 2, 12)
+    })
+  })
+
+  test("the hardest half of its four pixels", () => {
+    const [first, second] = each.toSorted((a, b) => b - a)
+    tidy(() => expect(of({ mining: { topK: 0.5, steps: 0 } }).item()).toBeCloseTo((first! + second!) / 2, 12))
+  })
+
+  test("made as small as the logits", () => {
+    tidy(() => {
+      const x = logits.narrow(2, 0, 1) // [1, 2, 1, 2]: the upper row of the matte is left
+      expect(of({ upsampleLogits: false }, x).item()).toBeCloseTo((each[0]! + each[1]!) / 2, 12)
+    })
+  })
+
+  test.each([
+    [{ loss: "dice" }, /expected the loss cross-entropy/],
+    [{ loss: "cross-entropy + dice" }, /expected the loss cross-entropy/],
+    [{ labelSmoothing: 0.1 }, /without smoothing/],
+    [{ mining: { threshold: 0.7 } }, /of all pixels or the top k/],
+    [{ weight: tensor([1, 2], { dtype: "float64" }) }, /class weights are given/],
+  ])("not %j", (options, message) => expect(() => of(options)).toThrow(message))
+})
+
+test("OHEM keeps a sixteenth of the pixels that are compared, of small labels too", () => {
+  tidy(() => {
+    // 32 pixels, none improbable: the two least probable remain
+    const nll = Array.from({ length: 32 }, (_, i) => 0.01 + i / 1000)
+    const x = nll.map((loss) => Math.log(Math.expm1(loss))) // of class 1, where class 0 is right
+    const logits = tensor([[[x.map(() => 0)], [x]]], { dtype: "float64" })
+    const labels = randint(0, 1, [1, 3, 96])
+    const loss = lossOf({ mining: { threshold: 1e-3 }, upsampleLogits: false }, logits, labels)
+    expect(loss.item()).toBeCloseTo((nll[31]! + nll[30]!) / 2, 12)
   })
 })

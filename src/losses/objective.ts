@@ -36,7 +36,10 @@ export interface ObjectiveOptions {
 export interface Truth {
   /** [N, H, W] int64 in 0..K-1, or 255: ignored. */
   readonly labels: Tensor
-  /** [N, H, W] float from 0 to 1, or 255, where the truth is a matte; the labels are then not looked at. */
+  /**
+   * [N, H, W] float from 0 to 1, or 255, where the truth is a matte; the labels are then not looked at. Its loss is
+   * `mattingCrossEntropy`, of all pixels or the top k.
+   */
   readonly alpha?: Tensor | undefined
 }
 
@@ -82,8 +85,9 @@ export function parseLoss(text: string): LossTerm[] {
 export function createObjective(options: ObjectiveOptions): Objective {
   const { auxWeight = 0.4, upsampleLogits = true } = options // 0.4: Zhao et al. 2017, https://arxiv.org/abs/1612.01105
   const lossOf = (logits: Tensor, { labels, alpha }: Truth, step: number): Tensor => {
-    if (alpha) return mattingCrossEntropy(atSizeOf(logits, alpha), alpha)
-    const target = upsampleLogits ? labels : shrinkLabels(labels, [logits.size(2), logits.size(3)])
+    const atSize = (truth: Tensor) => (upsampleLogits ? truth : shrinkLabels(truth, [logits.size(2), logits.size(3)]))
+    if (alpha) return matteLoss(logits, atSize(alpha), options, step)
+    const target = atSize(labels)
     const terms = options.terms.map((term) => {
       const value = isPixelwise(term)
         ? pixelLoss(term.name, logits, target, options, step)
@@ -113,9 +117,24 @@ function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: Obje
   } else if (weight) each = each.mul(weightsOf(target, weight, IGNORE))
   if (!mining) return reduceLosses(each, target, common)
   if ("topK" in mining) return meanOfTopK(each, minedShare(mining, step))
-  const hard = hardPixels(nll.detach(), target.ne(IGNORE), mining)
+  const { threshold, minKept = Math.floor(target.numel / 16) } = mining
+  const hard = hardPixels(nll.detach(), target.ne(IGNORE), { threshold, minKept })
   const mined = aten.masked_fill_Scalar(target, aten.logical_not(hard), IGNORE)
   return reduceLosses(each.mul(hard), mined, common)
+}
+
+/** @throws UserError for what a matte cannot have: class weights, smoothing, OHEM, another loss */
+function matteLoss(logits: Tensor, alpha: Tensor, options: ObjectiveOptions, step: number): Tensor {
+  const { terms, weight, labelSmoothing = 0, mining } = options
+  const [{ name, factor }] = terms as [LossTerm]
+  if (terms.length > 1 || name !== "cross-entropy" || labelSmoothing > 0 || (mining && !("topK" in mining))) {
+    throw new UserError(
+      "The truth is an alpha matte: expected the loss cross-entropy, without smoothing, of all pixels or the top k.",
+    )
+  }
+  const each = mattingCrossEntropy(atSizeOf(logits, alpha), alpha, { weight, reduction: mining ? "none" : "mean" })
+  const value = mining ? meanOfTopK(each, minedShare(mining, step)) : each
+  return factor === 1 ? value : value.mul(factor)
 }
 
 /** -log p of each pixel's class, [N, H, W]; of smaller logits as if they were enlarged. */
@@ -139,7 +158,7 @@ const atSizeOf = (logits: Tensor, target: Tensor): Tensor =>
   isSameSize(logits, target) ? logits : aten.upsample_bilinear2d(logits, [target.size(1), target.size(2)], false)
 
 /**
- * Labels [N, H, W] at a smaller size, each the label nearest to it. Corners lie on corners (align_corners=true): pixel i of n
+ * Labels (or alphas) [N, H, W] at a smaller size, each the one nearest to it. Corners lie on corners (align_corners=true): pixel i of n
  * small ones takes pixel round(i (N - 1) / (n - 1)), as TensorFlow's DeepLab does where it keeps the logits small.
  */
 export function shrinkLabels(labels: Tensor, [height, width]: readonly [number, number]): Tensor {

@@ -4,7 +4,7 @@ import { z } from "zod"
 import { type NormalizationName, normalizationNames } from "../data/transforms/index.ts"
 import { groundTruths, type VocOptions } from "../data/voc-folder.ts"
 import { didYouMean, UserError } from "../errors.ts"
-import { classWeightingNames } from "../losses/class-weights.ts"
+import { classWeightingNames, EFFECTIVE_BETA } from "../losses/class-weights.ts"
 import { lossNames } from "../losses/index.ts"
 import { type ModelOptions, modelNames } from "../models/index.ts"
 import { optimizerNames, scheduleNames } from "../optim/index.ts"
@@ -129,6 +129,13 @@ const schema = z.strictObject({
     .describe(
       `weights of the classes: none, ${classWeightingNames.join(", ")} (from the training masks), or a number for each`,
     ),
+  effectiveBeta: z
+    .number()
+    .positive()
+    .lt(1)
+    .nullable()
+    .default(null)
+    .describe(`beta of the class weights "effective": closer to 1, closer to inverse; ${EFFECTIVE_BETA} when left out`),
   weightReduction: z
     .enum(["weights", "pixels"])
     .default("weights")

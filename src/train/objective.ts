@@ -20,7 +20,7 @@ export function refuseIdleLosses(config: TrainConfig, name: NameKey): void {
     throw new UserError(`${name(key)} ${text}`)
   }
   const has = (loss: string) => terms.some((term) => term.name === loss)
-  const { labelSmoothing, focalGamma, topK, miningSteps, ohemThreshold, ohemMinKept } = config
+  const { labelSmoothing, focalGamma, topK, miningSteps, ohemThreshold, ohemMinKept, classWeights } = config
   if (labelSmoothing > 0 && !has("cross-entropy"))
     refuse("labelSmoothing", `is for cross-entropy, and the loss is ${config.loss}.`)
   if (focalGamma !== null && !has("focal")) refuse("focalGamma", `is for focal, and the loss is ${config.loss}.`)
@@ -29,31 +29,53 @@ export function refuseIdleLosses(config: TrainConfig, name: NameKey): void {
   if (miningSteps !== null && topK === null) refuse("miningSteps", `is about ${name("topK")}, which is not given.`)
   if (ohemMinKept !== null && ohemThreshold === null)
     refuse("ohemMinKept", `is about ${name("ohemThreshold")}, which is not given.`)
+  if (config.effectiveBeta !== null && classWeights !== "effective")
+    refuse("effectiveBeta", `is about ${name("classWeights")} effective, which is not given.`)
+  if (config.weightReduction === "pixels") {
+    if (classWeights === "none") refuse("weightReduction", `is about ${name("classWeights")}, which is not given.`)
+    if (topK !== null)
+      refuse("weightReduction", `says what is divided by, and ${name("topK")} divides by its own count.`)
+    if (!terms.some(isPixelwise)) refuse("weightReduction", `is about losses of pixels, and ${config.loss} has none.`)
+  }
+  if (config.groundTruth === "alpha") refuseOfMattes(config, refuse, name)
   for (const key of ["topK", "ohemThreshold"] as const) {
     if (config[key] === null || terms.some(isPixelwise)) continue
     refuse(key, `chooses among the losses of pixels, and ${config.loss} has none. There are: cross-entropy, focal.`)
   }
 }
 
-/** Which pixels count, of a batch of so many. */
-export function miningOf(
-  { topK, miningSteps, ohemThreshold, ohemMinKept }: TrainConfig,
-  pixels: number,
-): Mining | undefined {
+/** A matte has its own cross-entropy, of two classes to which a pixel belongs in part. */
+function refuseOfMattes(
+  { loss, classWeights, labelSmoothing, ohemThreshold }: TrainConfig,
+  refuse: (key: keyof TrainConfig, text: string) => void,
+  name: NameKey,
+): void {
+  const mattes = `${name("groundTruth")} alpha`
+  if (parseLoss(loss).some((term) => term.name !== "cross-entropy"))
+    refuse("loss", `is "${loss}", and ${mattes} has no labels to compare with: expected cross-entropy.`)
+  if (classWeights !== "none")
+    refuse("classWeights", `cannot be had with ${mattes}, where a pixel belongs to both classes: leave it out.`)
+  if (labelSmoothing > 0) refuse("labelSmoothing", `cannot be had with ${mattes}, which is soft already.`)
+  if (ohemThreshold !== null)
+    refuse("ohemThreshold", `is the probability of a pixel's class, and ${mattes} has none: take ${name("topK")}.`)
+}
+
+/** Which pixels count. */
+export function miningOf({ topK, miningSteps, ohemThreshold, ohemMinKept }: TrainConfig): Mining | undefined {
   if (topK !== null) return { topK, steps: miningSteps ?? 0 }
-  if (ohemThreshold !== null) return { threshold: ohemThreshold, minKept: ohemMinKept ?? Math.floor(pixels / 16) }
+  if (ohemThreshold !== null) return { threshold: ohemThreshold, minKept: ohemMinKept ?? undefined }
   return undefined
 }
 
 /** @param weight [K], the class weights, where there are any; the caller's */
 export function objectiveOf(config: TrainConfig, weight?: Tensor): Objective {
-  const { batchSize, crop, weightReduction, labelSmoothing, focalGamma, upsampleLogits, auxWeight } = config
+  const { weightReduction, labelSmoothing, focalGamma, upsampleLogits, auxWeight } = config
   return createObjective({
     terms: parseLoss(config.loss),
     weight,
     reduction: weightReduction === "pixels" ? "mean-over-pixels" : "mean",
     labelSmoothing,
-    mining: miningOf(config, batchSize * crop[0] * crop[1]),
+    mining: miningOf(config),
     upsampleLogits,
     ...(focalGamma !== null && { focalGamma }),
     ...(auxWeight !== null && { auxWeight }),
@@ -62,9 +84,17 @@ export function objectiveOf(config: TrainConfig, weight?: Tensor): Objective {
 
 const FILE = "class-weights.json"
 
-/** Those that a run began with, though its data may have changed since; null where it has none. */
+/**
+ * Those that a run began with, though its data may have changed since; null where it has none.
+ * @throws UserError when they are lost
+ */
 export function keptClassWeights(run: RunFolder, classNames: readonly string[]): number[] | null {
-  if (!existsSync(run.file(FILE))) return null
+  if (run.config.classWeights === "none") return null
+  if (!existsSync(run.file(FILE))) {
+    throw new UserError(
+      `${run.file(FILE)} is missing: the class weights that the run began with. Put it back, or start a new run.`,
+    )
+  }
   const { weights } = JSON.parse(readFileSync(run.file(FILE), "utf8")) as { weights: Record<string, number> }
   return classNames.map((name) => weights[name] ?? 1)
 }

@@ -267,7 +267,9 @@ async function execute(
         `Give a longer --budget, a length in --steps, or a shorter list as --val-split.`,
     )
   }
-  const countedWeights = classWeightsOf(config.classWeights, census, classNames)
+  const countedWeights = classWeightsOf(config.classWeights, census, classNames, {
+    beta: config.effectiveBeta ?? undefined,
+  })
   const run = openRun(config, labelMap)
   const classWeights = resume ? keptClassWeights(run, classNames) : countedWeights
   if (classWeights && !resume) keepClassWeights(run, config, classNames, classWeights)

@@ -255,12 +255,14 @@ export class Trainer {
     const {
       images,
       masks,
+      alpha,
       shape: [n, h, w],
     } = batch
     const value = tidy(() => {
       const output = callAtStride(model, fromData(images, [n, 3, h, w])) // logits [N, K, h, w]
       const labels = fromData(masks, [n, h, w]).to({ dtype: "int64" })
-      const result = objective(output, { labels }, this.#state.step)
+      const truth = { labels, alpha: alpha && fromData(alpha, [n, h, w]) }
+      const result = objective(output, truth, this.#state.step)
       const value = result.item()
       if (Number.isFinite(value)) (accumulate === 1 ? result : result.div(accumulate)).backward()
       return value
