@@ -125,6 +125,41 @@ describe("training batches", () => {
   })
 })
 
+describe("batches of mattes", () => {
+  test("carry alpha, through worker threads too; with labels there is none", async () => {
+    const matte = join(root, "matte")
+    cpSync(join(root, "JPEGImages"), join(matte, "JPEGImages"), { recursive: true })
+    mkdirSync(join(matte, "SegmentationClass"))
+    mkdirSync(join(matte, "ImageSets/Segmentation"), { recursive: true })
+    writeFileSync(join(matte, "label_map.txt"), "background\nperson\n")
+    writeFileSync(join(matte, "ImageSets/Segmentation/train.txt"), names.slice(0, 4).join("\n"))
+    for (const name of names.slice(0, 4)) {
+      const values = Uint8Array.from({ length: 40 * 30 }, (_, i) => (i % 40) * 6)
+      const image = sharp(values, { raw: { width: 40, height: 30, channels: 1 } }).toColourspace("b-w")
+      writeFileSync(join(matte, `SegmentationClass/${name}.png`), await image.png().toBuffer())
+    }
+    const mattes = openVocFolder(matte, { split: "train", groundTruth: "alpha" })
+    const made: Batch[][] = []
+    for (const more of [{ workers: 0 }, { workers: 0, cacheBytes: 1e6 }, { workers: 2 }]) {
+      await using loader = new Loader(mattes, { ...options, ...more })
+      made.push(await take(loader.batches(), 3))
+    }
+    for (const others of made.slice(1)) expect(others).toEqual(made[0])
+    const { alpha, masks, shape } = made[0]![0]!
+    expect(alpha).toHaveLength(3 * 24 * 20)
+    expect(shape).toEqual([3, 24, 20])
+    let between = 0
+    for (const [i, label] of masks.entries()) {
+      if (label === 255) expect(alpha![i]).toBe(255)
+      else if (Math.abs(alpha![i]! - 0.5) > 6 / 255) expect(label).toBe(Number(alpha![i]! > 0.5))
+      if (alpha![i]! > 0 && alpha![i]! < 1) between++
+    }
+    expect(between).toBeGreaterThan(100)
+    await using plain = new Loader(data, options)
+    expect((await take(plain.batches(), 1))[0]).not.toHaveProperty("alpha")
+  })
+})
+
 describe("an evaluation pass", () => {
   test.each([0, 2])("gives every sample once, in order, the last batch smaller (%i workers)", async (workers) => {
     await using loader = new Loader(data, { batchSize: 4, transform: whole, workers })

@@ -76,6 +76,7 @@ const kinds = [
   ...[1, 2, 4, 8].map((depth) => ({ type: 0, depth })),
   ...[1, 2, 4, 8].map((depth) => ({ type: 3, depth })),
   ...[2, 4, 6].map((type) => ({ type, depth: 8 })),
+  ...[0, 2, 4, 6].map((type) => ({ type, depth: 16 })),
 ]
 const specs = fc
   .record({
@@ -114,8 +115,10 @@ describe("decodePng", () => {
         const png = decodePng(
           encode(spec, (row) => filters[row % filters.length]!),
           "a.png",
+          { allow16Bits: true },
         )
-        expect([...png.data]).toEqual(spec.samples)
+        const bytes = spec.depth === 16 ? spec.samples.flatMap((value) => [value >> 8, value & 255]) : spec.samples
+        expect([...png.data]).toEqual(bytes)
         expect([png.width, png.height, png.channels]).toEqual([spec.width, spec.height, channelsOf[spec.type]])
       }),
       { numRuns: 400 },

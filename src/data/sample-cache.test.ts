@@ -21,6 +21,14 @@ test("each sample is read once while there is room; the others every time", asyn
   expect(from.reads).toEqual([0, 1, 2, 2, 2])
 })
 
+test("a matte takes room too", async () => {
+  const from = source()
+  const readSample = async (index: number) => ({ ...(await from.readSample(index)), alpha: new Float32Array(2) })
+  const samples = cached({ readSample }, 35) // of two samples of 18 bytes the second has none
+  for (const index of [0, 0, 1, 1]) await samples.readSample(index)
+  expect(from.reads).toEqual([0, 1, 1])
+})
+
 test("asked for twice at once, a sample takes its room once", async () => {
   const from = source()
   const samples = cached(from, 20)

@@ -81,6 +81,79 @@ describe("a correct data set", () => {
   })
 })
 
+describe("alpha mattes", () => {
+  const grey = (type: "b-w" | "grey16", values: ArrayLike<number>) =>
+    sharp(type === "grey16" ? Uint16Array.from(values) : Uint8Array.from(values), {
+      raw: { width, height, channels: 1 },
+    })
+      .toColourspace(type)
+      .png()
+      .toBuffer()
+  const openAlpha = () => openVocFolder(root, { split: "train", groundTruth: "alpha" })
+  beforeEach(async () => {
+    writeFileSync(join(root, "label_map.json"), JSON.stringify(["background", "person"]))
+    writeFileSync(
+      mask("a"),
+      await grey(
+        "b-w",
+        Array.from({ length: 96 }, (_, i) => i * 2),
+      ),
+    )
+    writeFileSync(
+      mask("b"),
+      await grey(
+        "grey16",
+        Array.from({ length: 96 }, (_, i) => i * 600),
+      ),
+    )
+  })
+
+  test("of 8 and of 16 bits are the share of the foreground, and label 1 from a half on", async () => {
+    const data = openAlpha()
+    for (const [index, of] of [
+      [0, (i: number) => (i * 2) / 255],
+      [1, (i: number) => (i * 600) / 65535],
+    ] as const) {
+      const sample = await data.readSample(index)
+      const expected = Float32Array.from({ length: 96 }, (_, i) => of(i))
+      expect(sample.alpha).toEqual(expected)
+      expect([...sample.mask]).toEqual(Array.from(expected, (alpha) => Number(alpha >= 0.5)))
+      expect(sample.mask.includes(1)).toBe(true)
+    }
+    const { pixels, ignored } = await censusLabels(data)
+    expect([pixels[0]! + pixels[1]!, ignored]).toEqual([2 * 96, 0])
+  })
+  test("are not looked for where the masks are labels", async () => {
+    writeFileSync(
+      mask("a"),
+      writeIndexedPng(
+        labels.map((label) => Math.min(label, 1)),
+        width,
+        height,
+        palette,
+      ),
+    )
+    expect(await open().readSample(0)).not.toHaveProperty("alpha")
+  })
+  test("need two classes, all of them, and grey files", async () => {
+    expect(
+      await refusal(() => openVocFolder(root, { split: "train", groundTruth: "alpha", classes: ["person"] })),
+    ).toBe("classes: alpha mattes have no classes to choose from; leave that out.")
+    writeFileSync(mask("a"), writeIndexedPng(labels, width, height, palette))
+    expect(await refusal(() => openAlpha().readSample(0))).toBe(
+      "Matte ROOT/SegmentationClass/a.png is a palette PNG; expected a grey PNG of 8 or 16 bits, where white is " +
+        "foreground. Save it as grey.",
+    )
+    writeFileSync(mask("a"), await picture().png().toBuffer())
+    expect(await refusal(() => openAlpha().readSample(0))).toContain("a.png is RGB; expected a grey PNG")
+    writeFileSync(join(root, "label_map.json"), JSON.stringify(["background", "cat", "dog"]))
+    expect(await refusal(openAlpha)).toBe(
+      "Alpha mattes tell two classes apart, and the label map has 3 (background, cat, dog). Expected background and " +
+        "foreground, in this order; write these two names into label_map.txt.",
+    )
+  })
+})
+
 describe("opening refuses", () => {
   test("a folder that is missing, is a file, or is something else", async () => {
     expect(await refusal(() => openVocFolder(join(root, "no"), { split: "train" }))).toMatch(
