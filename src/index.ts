@@ -6,6 +6,7 @@ export { UserError } from "./errors.ts"
 export { evaluate, evaluationLoader, type Scores, summarize } from "./infer/evaluate.ts"
 export { predictLabels } from "./infer/predict.ts"
 export * as losses from "./losses/index.ts"
+export { createObjective, type Objective, type ObjectiveOptions, parseLoss } from "./losses/objective.ts"
 export * as metrics from "./metrics/index.ts"
 export {
   createClassifier,
@@ -23,6 +24,8 @@ export {
   type FCNOptions,
   FCNSkip,
   type FCNSkipOptions,
+  ImagePyramid,
+  type ImagePyramidOptions,
   LinkNet,
   LRASPP,
   type ModelOptions,

@@ -37,6 +37,7 @@ export type LossName = keyof typeof losses
 export const lossNames = Object.keys(losses) as LossName[]
 
 export { boundary } from "./boundary.ts"
+export { type ClassCounts, classWeightingNames, classWeightsOf } from "./class-weights.ts"
 export { type CrossEntropyOptions, crossEntropy, type Reduction } from "./cross-entropy.ts"
 export { type DiceOptions, dice } from "./dice.ts"
 export { type FocalOptions, focal } from "./focal.ts"
@@ -44,4 +45,6 @@ export { generalizedDice } from "./generalized-dice.ts"
 export { type HausdorffOptions, hausdorff } from "./hausdorff.ts"
 export { type JaccardOptions, jaccard } from "./jaccard.ts"
 export { lovaszSoftmax } from "./lovasz-softmax.ts"
+export { type MattingOptions, mattingCrossEntropy } from "./matting.ts"
+export { hardPixels, type Mining, meanOfTopK, minedShare, type Ohem, type TopK } from "./mining.ts"
 export { type TverskyOptions, tversky } from "./tversky.ts"

@@ -148,6 +148,25 @@ test("a sum of losses, with the auxiliary head's", () => {
   })
 })
 
+test("an image pyramid: the merged logits' loss and that of each scale, N + 1; none has the plain loss", () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 1e6 }), (seed) =>
+      tidy(() => {
+        const { large, labels, weight } = makeCase(seed, { dtype: "float64" })
+        const scales = [large.mul(0.5), large.add(0.1).abs(), large]
+        const objective = createObjective({ terms: parseLoss("cross-entropy + 0.5 dice"), weight, auxWeight: 0.3 })
+        const of = (output: { logits: Tensor; aux?: Tensor; scales?: Tensor[] }) =>
+          objective(output, { labels }, 0).item()
+        const sum = scales.reduce((total, logits) => total + of({ logits }), of({ logits: large }))
+        expect(of({ logits: large, scales })).toBeCloseTo(sum, 12)
+        expect(of({ logits: large, scales, aux: large })).toBeCloseTo(sum + 0.3 * of({ logits: large }), 12)
+        expect(of({ logits: large, scales: [] })).toBe(of({ logits: large }))
+      }),
+    ),
+    { numRuns: 10 },
+  )
+})
+
 test("all void: 0 and a gradient of 0, whatever the loss and the mining", () => {
   const labels = tensor(
     [

@@ -2,6 +2,7 @@
 //
 //   logits [N, K, h, w] --- a loss of each pixel -- class weights -- mining -- mean --.
 //                      `--- enlarged to the labels -- a loss of regions ---------------+-- sum --+-- the step's loss
+//   logits of each scale of an image pyramid, the same --------------------------------------+
 //   aux, the same ---------------------------------------------------------------------- x 0.4 --'
 import { didYouMean, UserError } from "../errors.ts"
 import { aten, fromData, levers, OpError, type Tensor, tidy, upsampledCrossEntropy } from "../torch/index.ts"
@@ -45,7 +46,7 @@ export interface Truth {
 
 /** @param step optimizer steps done, which the share of mined pixels may depend on */
 export type Objective = (
-  output: { readonly logits: Tensor; readonly aux?: Tensor },
+  output: { readonly logits: Tensor; readonly aux?: Tensor; readonly scales?: readonly Tensor[] },
   truth: Truth,
   step: number,
 ) => Tensor
@@ -96,9 +97,9 @@ export function createObjective(options: ObjectiveOptions): Objective {
     })
     return terms.reduce((sum, value) => sum.add(value))
   }
-  return ({ logits, aux }, truth, step) =>
+  return ({ logits, aux, scales = [] }, truth, step) =>
     tidy(() => {
-      const loss = lossOf(logits, truth, step)
+      const loss = [logits, ...scales].map((each) => lossOf(each, truth, step)).reduce((sum, each) => sum.add(each))
       return aux && auxWeight > 0 ? loss.add(lossOf(aux, truth, step), { alpha: auxWeight }) : loss
     })
 }

@@ -7,6 +7,7 @@ import { DeepLabV3Plus } from "./deeplabv3plus.ts"
 import { createEncoder, type Encoder, type EncoderOptions, findEncoder, type OutputStride } from "./encoders/index.ts"
 import { FCN } from "./fcn.ts"
 import { FCNSkip } from "./fcn-skip.ts"
+import { ImagePyramid, type PyramidMerge } from "./image-pyramid.ts"
 import { LinkNet } from "./linknet.ts"
 import { LRASPP } from "./lraspp.ts"
 import type { SegmentationModel } from "./model.ts"
@@ -26,6 +27,9 @@ export interface ModelOptions extends Omit<EncoderOptions, "width"> {
   width?: number
   depth?: number
   upsampling?: "transposed" | "bilinear"
+  /** For every model: sizes in which it looks at the image, as factors (see ImagePyramid). */
+  imagePyramid?: readonly number[]
+  pyramidMerge?: PyramidMerge
 }
 
 const ownOptions = ["atrousRates", "aux", "auxMap", "width", "depth", "upsampling"] as const
@@ -166,19 +170,33 @@ export function createModel(name: string, options: ModelOptions): SegmentationMo
     const which = given.encoder && entry.own ? `${name} with the encoder ${given.encoder}` : name
     throw new UserError(`The model ${which} has no ${refused.join(", ")}. Its options: encoder, ${allowed.join(", ")}.`)
   }
+  const { imagePyramid, pyramidMerge } = given
+  if (pyramidMerge !== undefined && imagePyramid === undefined)
+    throw new UserError("pyramidMerge is about imagePyramid, which is not given.")
   return tidy(() => {
-    if (encoderName === null) return entry.own!.create(given)
-    const { outputStrides } = findEncoder(encoderName).entry
-    const canHave = outputStrides?.includes(entry.outputStride) ?? true
-    const { outputStride = canHave ? entry.outputStride : undefined, multiGrid, padding } = given
-    const encoder = createEncoder(encoderName, { outputStride, multiGrid, padding })
+    const model = createPlain(entry, encoderName, given)
+    if (imagePyramid === undefined) return model
     try {
-      return entry.create(encoder, given)
+      return new ImagePyramid(model, { scales: imagePyramid, ...(pyramidMerge && { merge: pyramidMerge }) })
     } catch (error) {
-      encoder.dispose()
+      model.dispose()
       throw error
     }
   }) // frees what only the construction needed
+}
+
+function createPlain(entry: ModelEntry, encoderName: string | null, given: ModelOptions): SegmentationModel {
+  if (encoderName === null) return entry.own!.create(given)
+  const { outputStrides } = findEncoder(encoderName).entry
+  const canHave = outputStrides?.includes(entry.outputStride) ?? true
+  const { outputStride = canHave ? entry.outputStride : undefined, multiGrid, padding } = given
+  const encoder = createEncoder(encoderName, { outputStride, multiGrid, padding })
+  try {
+    return entry.create(encoder, given)
+  } catch (error) {
+    encoder.dispose()
+    throw error
+  }
 }
 
 /** The encoder that a model has when `encoder` is asked for, or none is; null: layers of its own. */
@@ -210,6 +228,7 @@ export { DeepLabV3Plus, type DeepLabV3PlusOptions } from "./deeplabv3plus.ts"
 export * from "./encoders/index.ts"
 export { FCN, type FCNOptions } from "./fcn.ts"
 export { FCNSkip, type FCNSkipOptions } from "./fcn-skip.ts"
+export { ImagePyramid, type ImagePyramidOptions, type PyramidMerge, pyramidMerges } from "./image-pyramid.ts"
 export { LinkNet } from "./linknet.ts"
 export { LRASPP } from "./lraspp.ts"
 export { preferredMemoryFormat } from "./memory-format.ts"

@@ -8,6 +8,8 @@ export interface SegmentationOutput {
   logits: Tensor
   /** The same from an earlier map, of a model that has an auxiliary head: for the loss alone. */
   aux?: Tensor
+  /** The same of each scale of an image pyramid, in training: for losses of their own. */
+  scales?: Tensor[]
 }
 
 /** Takes images [N, 3, H, W] of any size; pads and crops itself where its strides need it. */
@@ -15,7 +17,7 @@ export interface SegmentationModel extends Module<[Tensor], SegmentationOutput> 
   /** Pixels of the image per pixel of the coarsest map. */
   readonly stride: number
   /** What pretrained ImageNet weights go into; a model with a path of its own (UNet as in its paper) has none. */
-  readonly backbone?: Encoder
+  readonly backbone?: Encoder | undefined
   /** Names of the layers that give the logits: theirs is the only shape that depends on the number of classes. */
   readonly logitLayers: readonly string[]
   /**

@@ -6,7 +6,7 @@ import { groundTruths, type VocOptions } from "../data/voc-folder.ts"
 import { didYouMean, UserError } from "../errors.ts"
 import { classWeightingNames, EFFECTIVE_BETA } from "../losses/class-weights.ts"
 import { lossNames } from "../losses/index.ts"
-import { type ModelOptions, modelNames } from "../models/index.ts"
+import { type ModelOptions, modelNames, pyramidMerges } from "../models/index.ts"
 import { optimizerNames, scheduleNames } from "../optim/index.ts"
 import { refuseIdleLosses } from "./objective.ts"
 import { refuseIdleOptimisation } from "./optimisation.ts"
@@ -55,6 +55,18 @@ const schema = z.strictObject({
     .describe("rates of DeepLab's parallel convolutions"),
   aux: z.boolean().nullable().default(null).describe("whether an auxiliary head on an earlier map learns too"),
   auxWeight: z.number().min(0).nullable().default(null).describe("weight of the auxiliary head's loss (default: 0.4)"),
+  imagePyramid: z
+    .array(z.number().positive())
+    .nullable()
+    .default(null)
+    .describe(
+      "sizes in which the model looks at each image, as factors: 0.5,0.75,1; each has a loss, as their merger has",
+    ),
+  pyramidMerge: z
+    .enum(pyramidMerges)
+    .nullable()
+    .default(null)
+    .describe("how --image-pyramid's logits become one; max when left out"),
   width: z
     .int()
     .min(1)
@@ -405,7 +417,9 @@ export const classSelection = ({ classes, others, groundTruth }: TrainConfig): O
 /** What the configuration says about the model, as createModel takes it. */
 export function modelOptions(config: TrainConfig): Omit<ModelOptions, "numClasses"> {
   const { encoder, outputStride, multiGrid, atrousRates, aux, width, depth, upsampling, padding } = config
-  const options = { encoder, outputStride, multiGrid, atrousRates, aux, width, depth, upsampling, padding }
+  const { imagePyramid, pyramidMerge } = config
+  const own = { encoder, outputStride, multiGrid, atrousRates, aux, width, depth, upsampling, padding }
+  const options = { ...own, imagePyramid, pyramidMerge }
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null))
 }
 

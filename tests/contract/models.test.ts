@@ -42,6 +42,8 @@ const combinations: Record<string, Case> = {
   "pspnet mobilenet_v2": { model: "pspnet", encoder: "mobilenet_v2_0.35", aux: false },
   "deeplabv3 resnet50": { model: "deeplabv3", encoder: "resnet50", multiGrid: [1, 2, 4] },
   "lraspp resnet101": { model: "lraspp", encoder: "resnet101", outputStride: 32 },
+  "lraspp, pyramid": { model: "lraspp", encoder: "mobilenet_v2_0.35", imagePyramid: [0.5, 1] },
+  "unet, pyramid": { model: "unet", width: 3, depth: 2, imagePyramid: [0.75, 1, 1.25], pyramidMerge: "average" },
 }
 
 const cases: Record<string, Case> = {
@@ -140,7 +142,9 @@ describe.each(Object.keys(cases))("%s", (title) => {
       using _ = noGrad()
       const image = picture(1, 45, 70)
       const [own, enlarged] = [callAtStride(model, image), model.call(image)]
-      for (const [name, logits] of Object.entries(own) as [keyof typeof own, Tensor][]) {
+      for (const name of ["logits", "aux"] as const) {
+        const logits = own[name]
+        if (!logits) continue
         expect(interpolate(logits, [45, 70]).data()).toEqual(enlarged[name]!.data())
         if (model.upsampleLogits) expect(logits.size(2)).toBeLessThan(45)
       }
@@ -316,6 +320,10 @@ describe("options", () => {
     ["fcn8", {}, 'Unknown model "fcn8". Did you mean "fcn8s"?'],
     ["fcn8s", { encoder: "vgg16" }, 'Unknown encoder "vgg16".'],
     ["constructor", {}, 'Unknown model "constructor".'],
+    ["unet", { width: 2, imagePyramid: [0.5, 0.5] }, "imagePyramid is 0.5,0.5; expected different factors"],
+    ["unet", { width: 2, imagePyramid: [] }, "imagePyramid is empty; expected different factors"],
+    ["unet", { width: 2, imagePyramid: [1, -1] }, "imagePyramid is 1,-1; expected different factors"],
+    ["unet", { width: 2, pyramidMerge: "max" }, "pyramidMerge is about imagePyramid, which is not given."],
   ] as const)("%s %o is refused, with the reason, and leaves no tensor", (name, options, message) => {
     const before = liveTensors()
     expect(() => createModel(name, { numClasses: 2, ...(options as Partial<ModelOptions>) })).toThrow(message)
