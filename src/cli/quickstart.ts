@@ -46,16 +46,18 @@ export function define(command: Command): void {
     })
 }
 
-// What learned most in 100 seconds on two cores: many small steps (bilinear enlarging is cheaper, small crops too), and no
-// change of scale, since all shapes come in the same range of sizes.
+// What learned most in 100 seconds on two cores: many small steps (bilinear enlarging is cheaper, small crops too, and three
+// levels instead of four make the step a third faster), and no change of scale, since all shapes come in the same range of
+// sizes. Mean IoU after 1,000 steps: learning rate 4e-3 52.6 and 65.0 (two seeds), 2e-3 60.5 and 67.8, 1e-3 61.6.
 const QUICKSTART = {
   model: "unet",
   width: 16,
+  depth: 3,
   upsampling: "bilinear",
   batchSize: 4,
   crop: [64, 64],
   scale: [1, 1],
-  learningRate: 4e-3,
+  learningRate: 2e-3,
   evaluations: 5,
   average: 0,
   batchNormBatches: 0,
