@@ -100,15 +100,15 @@ test("mattes: a run learns from alpha, and not from the labels it is rounded to"
   writeFileSync(join(matte, "label_map.txt"), "background\nshape\n")
   const masks = join(matte, "SegmentationClass")
   for (const name of readdirSync(masks)) {
-    const values = Uint8Array.from({ length: 48 * 48 }, (_, i) => 100 + (i % 48)) // 0.39 to 0.58
-    const image = sharp(values, { raw: { width: 48, height: 48, channels: 1 } }).toColourspace("b-w")
+    const image = sharp(new Uint8Array(48 * 48).fill(64), {
+      raw: { width: 48, height: 48, channels: 1 },
+    }).toColourspace("b-w")
     writeFileSync(join(masks, name), await image.png().toBuffer())
   }
-  const changes = { data: matte, groundTruth: "alpha", topK: 0.5 }
-  const straight = losses(await run({ ...changes, steps: 20, learningRate: 0.05 }))
-  // Cross-entropy cannot fall below the entropy of the target, which is almost log 2.
-  expect(Math.min(...straight)).toBeGreaterThan(0.6)
-  expect(straight.at(-1)!).toBeLessThan(straight[0]!)
+  const straight = losses(await run({ data: matte, groundTruth: "alpha", steps: 30, learningRate: 0.1 }))
+  // Not below the entropy of a quarter, 0.563; with labels, all of them background, it falls to 0.
+  expect(Math.min(...straight)).toBeGreaterThan(0.56)
+  expect(straight.at(-1)!).toBeLessThan(0.6)
 })
 
 test("the command line has them all", async () => {
