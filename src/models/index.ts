@@ -160,12 +160,8 @@ const encoderOptions = ["outputStride", "multiGrid", "padding"] as const
 export function createModel(name: string, options: ModelOptions): SegmentationModel {
   const { entry, given } = resolve(name, options)
   const encoderName = given.encoder ?? entry.encoder
-  const own = encoderName === null ? entry.own : undefined
-  const { takes } = own ?? entry
-  const allowed = own ? takes : [...takes, ...encoderOptions]
-  const refused = [...ownOptions, ...encoderOptions].filter(
-    (key) => given[key] !== undefined && !(allowed as readonly string[]).includes(key),
-  )
+  const allowed = optionsOf(entry, encoderName)
+  const refused = [...ownOptions, ...encoderOptions].filter((key) => given[key] !== undefined && !allowed.includes(key))
   if (refused.length > 0) {
     const which = given.encoder && entry.own ? `${name} with the encoder ${given.encoder}` : name
     throw new UserError(`The model ${which} has no ${refused.join(", ")}. Its options: encoder, ${allowed.join(", ")}.`)
@@ -183,6 +179,18 @@ export function createModel(name: string, options: ModelOptions): SegmentationMo
       throw error
     }
   }) // frees what only the construction needed
+}
+
+type TakenOption = OwnOption | (typeof encoderOptions)[number]
+
+function optionsOf({ own, takes }: ModelEntry, encoderName: string | null): readonly TakenOption[] {
+  return encoderName === null ? own!.takes : [...takes, ...encoderOptions]
+}
+
+/** Whether a model takes an option, with the encoder of that name or (null) its own. */
+export function takesOption(name: ModelName, encoder: string | null, option: TakenOption): boolean {
+  const { entry } = resolve(name, { numClasses: 1 })
+  return optionsOf(entry, encoderNameOf(name, encoder)).includes(option)
 }
 
 function createPlain(entry: ModelEntry, encoderName: string | null, given: ModelOptions): SegmentationModel {

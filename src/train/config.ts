@@ -10,6 +10,7 @@ import { type ModelOptions, modelNames, pyramidMerges } from "../models/index.ts
 import { optimizerNames, scheduleNames } from "../optim/index.ts"
 import { refuseIdleLosses } from "./objective.ts"
 import { refuseIdleOptimisation } from "./optimisation.ts"
+import { idleInProtocol, optionsOfProtocol, protocolNames } from "./protocols.ts"
 import { refuseIdleTransforms } from "./transforms.ts"
 
 const size = z.tuple([z.int().positive(), z.int().positive()])
@@ -21,6 +22,12 @@ const position = z
   .refine((value) => value < 1 || Number.isInteger(value), "expected a whole number of steps, or a share below 1")
 
 const schema = z.strictObject({
+  protocol: z
+    .enum(protocolNames)
+    .nullable()
+    .default(null)
+    .describe("published way of training, whose options hold where no others are given"),
+
   // What is learned from
   data: z.string().min(1).describe("root of the VOC-style data set"),
   trainSplit: z.string().min(1).default("train").describe("split list to train on"),
@@ -206,6 +213,12 @@ const schema = z.strictObject({
     .nullable()
     .default(null)
     .describe("factor of the learning rate of all but the encoder; 8 with --weights, else 1, when left out"),
+  auxRate: z
+    .number()
+    .positive()
+    .nullable()
+    .default(null)
+    .describe("the same for the auxiliary head; as for the other heads when left out"),
   momentum: fraction.default(0.9).describe("momentum of sgd"),
   nesterov: z.boolean().default(false).describe("whether sgd's momentum looks ahead (Nesterov)"),
   betas: z
@@ -404,6 +417,8 @@ const schema = z.strictObject({
     .describe("MiB of memory for decoded training images; an eighth of all memory when left out, 0 for none"),
 })
 
+const defaults = schema.parse({ data: "." })
+
 export type TrainConfig = z.output<typeof schema>
 export type TrainConfigInput = z.input<typeof schema>
 
@@ -435,8 +450,14 @@ export type NameKey = (key: string) => string
  * Fills in defaults and checks everything.
  * @throws UserError naming the first key that is wrong, what was got and what is expected
  */
-export function parseConfig(input: Record<string, unknown>, name: NameKey = (key) => `Option "${key}"`): TrainConfig {
-  const given = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
+export function parseConfig(
+  input: Record<string, unknown>,
+  nameKey: NameKey = (key) => `Option "${key}"`,
+): TrainConfig {
+  const own = Object.fromEntries(Object.entries(input).filter(([, value]) => value !== undefined))
+  const ofProtocol = optionsOfProtocol(own.protocol, own)
+  const given: Record<string, unknown> = { ...ofProtocol, ...own }
+  const name: NameKey = (key) => (key in ofProtocol ? `${nameKey(key)} of the protocol ${own.protocol}` : nameKey(key))
   const keys = Object.keys(schema.shape)
   for (const key of Object.keys(given)) {
     if (!keys.includes(key)) throw new UserError(`${name(key)} is unknown.${didYouMean(key, keys)}`)
@@ -455,7 +476,8 @@ export function parseConfig(input: Record<string, unknown>, name: NameKey = (key
     const hint = typeof value === "string" ? didYouMean(value, choices) : ""
     throw new UserError(`${name(key)} is ${JSON.stringify(value)}: ${sentence(issue.message)}${hint}`)
   }
-  const config = parsed.data
+  const idle = idleInProtocol(parsed.data, Object.keys(ofProtocol))
+  const config = { ...parsed.data, ...Object.fromEntries(idle.map((key) => [key, defaults[key as "model"]])) }
   const lengths = (["steps", "epochs", "budget"] as const).filter((key) => config[key] !== null)
   if (lengths.length > 1) {
     throw new UserError(`${lengths.map(name).join(" and ")} exclude each other: give one length.`)

@@ -145,9 +145,12 @@ export function optimisationNotices(config: TrainConfig): string[] {
   ]
 }
 
+/** What part of batch-norm's running statistics is still what the run began with after `batches` of it. */
+export const initialShare = (momentum: number, batches: number): number => (1 - momentum) ** batches
+
 /** A warning when over half of batch-norm's running statistics is still what the run began with after `batches` of it. */
 export function initialStatisticsNotice(momentum: number, batches: number): string | null {
-  const left = (1 - momentum) ** batches
+  const left = initialShare(momentum, batches)
   if (!(left > 0.5)) return null
   return (
     `With a batch-norm momentum of ${momentum}, ${Math.round(100 * left)} % of the running statistics are still the initial ones after ${batches} batches. ` +

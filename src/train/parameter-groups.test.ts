@@ -13,6 +13,7 @@ import {
 
 const plain: GroupOptions = {
   headRate: null,
+  auxRate: null,
   layerDecay: 1,
   biasMultiplier: 1,
   lastLayerMultiplier: 1,
@@ -84,6 +85,18 @@ test("layer-wise decay: a factor for each stage behind the last, the head as it 
   expect(rate("backbone.bn1.bias")).toBe(0.03125)
 })
 
+test("an auxiliary head has a rate of its own, or that of the other heads", () => {
+  using model = tidy(() => createModel("fcn", { encoder: "resnet18", aux: true, numClasses: 3 }))
+  const places = placesOf(model)
+  const rates = (options: Partial<GroupOptions>) =>
+    ["backbone.conv1.weight", "classifier.4.bias", "aux_classifier.0.weight", "aux_classifier.4.bias"].map(
+      (name) => settingsOf(places.get(name)!, { ...plain, ...options }).rate,
+    )
+  expect(rates({ auxRate: 10 })).toEqual([1, 1, 10, 10]) // torchvision's
+  expect(rates({ auxRate: 10, headRate: 4 })).toEqual([1, 4, 10, 10])
+  expect(rates({ headRate: 4 })).toEqual([1, 4, 4, 4])
+})
+
 test.each(Object.keys(models))("%s: every parameter has its place, and neutral settings change none", (name) => {
   const { small: options = {} } = (models as Record<string, { small?: object }>)[name]!
   using model = tidy(() => createModel(name, { numClasses: 3, ...options }))
@@ -127,6 +140,7 @@ test("a place is plain data", () => {
     name: "classifier.low_classifier.weight",
     kind: "weight",
     isLogits: true,
+    isAux: false,
     stagesLeft: 0,
     learns: true,
   })

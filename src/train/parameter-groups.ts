@@ -22,6 +22,8 @@ export interface ParameterPlace {
   readonly kind: "weight" | "depthwise weight" | "bias" | "norm"
   /** Whether it belongs to a layer that gives logits. */
   readonly isLogits: boolean
+  /** Whether it belongs to an auxiliary head. */
+  readonly isAux: boolean
   /**
    * The encoder's stages from its own to the last, both counted; 0 outside the encoder. A stage ends at a feature map: of
    * five, the first is 5, the last 1.
@@ -52,6 +54,7 @@ export function parameterPlaces(model: SegmentationModel): ParameterPlace[] {
       name,
       kind: kindOf(owner, field),
       isLogits: logitLayers.some((layer) => path === layer || path.startsWith(`${layer}.`)),
+      isAux: name.startsWith("aux_classifier."),
       stagesLeft: stagesLeft.get(owner) ?? 0,
       learns: parameter.requiresGrad,
     }
@@ -68,6 +71,7 @@ function kindOf(owner: unknown, field: string): ParameterPlace["kind"] {
 export type GroupOptions = Pick<
   TrainConfig,
   | "headRate"
+  | "auxRate"
   | "layerDecay"
   | "biasMultiplier"
   | "lastLayerMultiplier"
@@ -79,11 +83,12 @@ export type GroupOptions = Pick<
 
 /** How a configuration trains a parameter. */
 export function settingsOf(place: ParameterPlace, config: GroupOptions): ParameterSettings {
-  const { kind, isLogits, stagesLeft } = place
+  const { kind, isLogits, isAux, stagesLeft } = place
   const isHead = stagesLeft === 0
   const isLast = config.lastLayers === "logits" ? isLogits : isHead
   const multiplier = (kind === "bias" ? config.biasMultiplier : 1) * (isLast ? config.lastLayerMultiplier : 1)
-  const rate = (isHead ? (config.headRate ?? 1) : 1) * config.layerDecay ** stagesLeft
+  const headRate = (isAux ? config.auxRate : null) ?? config.headRate ?? 1
+  const rate = (isHead ? headRate : 1) * config.layerDecay ** stagesLeft
   return {
     rate: config.multiplierForm === "rate" ? rate * multiplier : rate,
     gradient: config.multiplierForm === "gradient" ? multiplier : 1,

@@ -10,29 +10,16 @@ import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
 import { estimateEvaluation, evaluate, evaluationLoader, type Scores, summarize } from "../infer/evaluate.ts"
 import { classWeightsOf } from "../losses/class-weights.ts"
-import {
-  createModel,
-  encoderNameOf,
-  findEncoder,
-  preferredMemoryFormat,
-  type SegmentationModel,
-} from "../models/index.ts"
+import { createModel, preferredMemoryFormat } from "../models/index.ts"
 import { batchNormsOf, foldedBatchNorms, measureBatchNorms } from "../nn/index.ts"
 import { AveragedState } from "../optim/index.ts"
 import { fromData, manualSeed, type Parameter, setThreads } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
-import {
-  freezeBatchNorm,
-  freezeLayers,
-  type InitialWeights,
-  initializeEncoder,
-  initializeModel,
-  readInitialWeights,
-  unfoldEncoder,
-} from "./initialize.ts"
+import { initializeEncoder, initializeModel, readInitialWeights, unfoldEncoder } from "./initialize.ts"
 import { keepClassWeights, keptClassWeights, objectiveOf } from "./objective.ts"
-import { initialStatisticsNotice, optimisationNotices, scheduleOf, warmupOf } from "./optimisation.ts"
+import { initialStatisticsNotice, optimisationNotices, scheduleOf } from "./optimisation.ts"
 import { optimizerFor } from "./parameter-groups.ts"
+import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen } from "./prepare.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
 import { type Length, Trainer, type TrainerEvents, TrainingError } from "./trainer.ts"
 import { trainTransform } from "./transforms.ts"
@@ -162,14 +149,7 @@ async function execute(
   for (const tensor of initial?.tensors.values() ?? []) tensor.dispose()
   const isFolded = initial !== null && model.backbone !== undefined && foldedBatchNorms(model.backbone).length > 0
   if (config.batchNorm === "auto") config = { ...config, batchNorm: isFolded ? "unfold" : "train" }
-  if (config.batchNorm === "frozen") freezeBatchNorm(model)
-  if (config.freeze) freezeLayers(model, config.freeze)
-  if (config.batchNormMomentum !== null) {
-    const norms = batchNormsOf(model).filter(({ frozen }) => !frozen)
-    if (norms.length === 0)
-      throw new UserError("batchNormMomentum: no batch-norm learns here, so that would do nothing.")
-    for (const norm of norms) norm.momentum = config.batchNormMomentum
-  }
+  applyToLayers(config, model)
   model.to({ memoryFormat: preferredMemoryFormat(model) })
 
   const total = trainSet.ids.length + valSet.ids.length
@@ -231,13 +211,7 @@ async function execute(
     })
     return summarize(matrix, labelMap)
   }
-  const length: Length =
-    config.budget !== null
-      ? { seconds: config.budget }
-      : {
-          steps:
-            config.steps ?? Math.max(1, Math.round(((config.epochs ?? 1) * trainLoader.stepsPerEpoch) / accumulate)),
-        }
+  const length = lengthOf(config, trainLoader.stepsPerEpoch)
   const steps = "steps" in length ? length.steps : undefined
   const schedule = scheduleOf(config, steps)
   const smallest = Math.min(batchSize, trainSet.ids.length)
@@ -330,50 +304,6 @@ async function execute(
     if (trainer.state.step === 0 && !resume && !(error instanceof TrainingError)) run.remove()
     else if (error instanceof UserError) trainer.save()
     throw error
-  }
-}
-
-/** What the user leaves open is decided by the weights, and kept in the run's configuration. */
-function resolveOpen(config: TrainConfig, initial: InitialWeights | null): TrainConfig & { learningRate: number } {
-  const isFineTuning = initial !== null && config.weights !== null
-  const { normalization = "imagenet", padding = "symmetric" } = initial?.preprocessing ?? {}
-  const encoder = encoderNameOf(config.model, config.encoder)
-  const hasPadding = encoder !== null && findEncoder(encoder).entry.takes.includes("padding")
-  return {
-    ...config,
-    normalization: config.normalization ?? normalization,
-    padding: config.padding ?? (hasPadding ? padding : null),
-    // A new head has everything to learn; what the encoder knows must not be shaken off meanwhile.
-    learningRate: config.learningRate ?? (isFineTuning ? 5e-4 : 1e-3),
-    headRate: config.headRate ?? (isFineTuning && config.lastLayerMultiplier === 1 ? 8 : null),
-    warmup: warmupOf(config),
-    freeze: config.freeze ?? (isFineTuning ? 4 : 0),
-  }
-}
-
-/** @throws UserError for an option that would do nothing */
-function refuseIdleOptions(config: TrainConfig, model: SegmentationModel): void {
-  const { freeze, batchNorm, headRate, auxWeight, lastLayerMultiplier, lastLayers, layerDecay } = config
-  const given = {
-    layerDecay: layerDecay !== 1,
-    freeze: (freeze ?? 0) > 0,
-    batchNorm: batchNorm === "frozen" || batchNorm === "unfold",
-    headRate: headRate !== null,
-  }
-  const idle = Object.entries(given).flatMap(([name, isGiven]) => (isGiven && !model.backbone ? [name] : []))
-  if (lastLayerMultiplier !== 1 && lastLayers !== "logits" && !model.backbone) {
-    throw new UserError(
-      "lastLayerMultiplier: this model has no encoder, so all its layers would be last ones. Choose logits as lastLayers.",
-    )
-  }
-  if (idle.length > 0) throw new UserError(`${idle.join(", ")}: this model has no encoder, so that would do nothing.`)
-  if (!config.upsampleLogits && model.upsampleLogits === undefined) {
-    throw new UserError(
-      "upsampleLogits: this model's logits are as large as the image, so there is nothing to leave out.",
-    )
-  }
-  if (auxWeight !== null && ![...model.stateDict().keys()].some((name) => name.startsWith("aux_classifier."))) {
-    throw new UserError("auxWeight: this model has no auxiliary head, so that would do nothing.")
   }
 }
 

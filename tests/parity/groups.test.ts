@@ -29,11 +29,13 @@ const place = (name: string): ParameterPlace => ({
   name,
   kind: kinds[name.split(".")[1]!]!,
   isLogits: false,
+  isAux: false,
   stagesLeft: name.startsWith("backbone.") ? 1 : 0,
   learns: true,
 })
 const plain: GroupOptions = {
   headRate: null,
+  auxRate: null,
   layerDecay: 1,
   biasMultiplier: 1,
   lastLayerMultiplier: 1,
