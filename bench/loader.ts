@@ -43,7 +43,7 @@ const dataset = new VocFolder({ ...files, ids: files.ids.slice(0, images) })
 async function measure(loader: Loader): Promise<number> {
   const start = performance.now()
   let count = 0
-  for await (const { ids } of loader.pass()) count += ids.length
+  for await (const { ids } of loader.pass({ reuse: true })) count += ids.length
   return (1000 * count) / (performance.now() - start)
 }
 

@@ -2,7 +2,7 @@
 import { workerData } from "node:worker_threads"
 import { move, transferableSymbol, valueSymbol } from "piscina"
 import { UserError } from "../errors.ts"
-import { type Batch, type BatchPlan, makeBatch } from "./batch.ts"
+import { type Batch, type BatchArrays, type BatchPlan, buffersOf, makeBatch } from "./batch.ts"
 import { cached } from "./sample-cache.ts"
 import { buildTransform, type TransformSpec } from "./transforms/index.ts"
 import { type VocFiles, VocFolder } from "./voc-folder.ts"
@@ -12,6 +12,9 @@ export type WorkerSetup = {
   readonly transform: TransformSpec
   readonly cacheBytes: number
 }
+
+/** What to make, and arrays of an earlier batch to make it in. */
+export type WorkerTask = { readonly plan: BatchPlan; readonly used?: BatchArrays }
 
 /** A batch, or the message of a UserError: between threads an error keeps its message but not its class. */
 export type WorkerAnswer = { readonly batch: Batch } | { readonly problem: string }
@@ -23,18 +26,17 @@ const transform = buildTransform(setup.transform)
 let queue: Promise<unknown> = Promise.resolve()
 
 /** Plans wait here rather than on the main thread, which cannot hand out the next one while it is inside a training step. */
-export default function work(plan: BatchPlan): Promise<WorkerAnswer> {
-  const answer = queue.then(() => answerTo(plan))
+export default function work(task: WorkerTask): Promise<WorkerAnswer> {
+  const answer = queue.then(() => answerTo(task))
   queue = answer.catch(() => {})
   return answer
 }
 
-async function answerTo(plan: BatchPlan): Promise<WorkerAnswer> {
+async function answerTo({ plan, used }: WorkerTask): Promise<WorkerAnswer> {
   try {
-    const batch = await makeBatch(source, transform, plan)
-    const arrays = [batch.images, batch.masks, ...(batch.alpha ? [batch.alpha] : [])]
-    const buffers = arrays.map(({ buffer }) => buffer) // moved to the main thread, not copied
-    return move({ [transferableSymbol]: buffers, [valueSymbol]: { batch } }) as unknown as WorkerAnswer
+    const batch = await makeBatch(source, transform, plan, used)
+    // moved to the main thread, not copied
+    return move({ [transferableSymbol]: buffersOf(batch), [valueSymbol]: { batch } }) as unknown as WorkerAnswer
   } catch (error) {
     if (error instanceof UserError) return { problem: error.message }
     throw error

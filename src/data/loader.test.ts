@@ -116,6 +116,35 @@ describe("training batches", () => {
     expect([first?.shape[0], second?.shape[0], second?.epoch]).toEqual([2, 2, 1])
   })
 
+  test.each([0, 2])(
+    "are the same in arrays that are written again, and there are few of these (%i workers)",
+    async (workers) => {
+      const fresh = async () => {
+        await using loader = new Loader(data, { ...options, workers })
+        return await take(loader.batches(), 12)
+      }
+      await using loader = new Loader(data, { ...options, workers, prefetch: 2 })
+      const kept = await fresh()
+      const memory = new Set<unknown>()
+      for await (const batch of loader.batches({ reuse: true })) {
+        expect(batch).toEqual(kept[batch.step])
+        if (workers === 0) memory.add(batch.images.buffer) // through a thread the same memory becomes another object
+        if (batch.step === 11) break
+      }
+      if (workers === 0) expect(memory.size).toBe(1)
+    },
+  )
+  test("an incomplete batch in a pass does not take arrays that are too large", async () => {
+    await using loader = new Loader(data, { batchSize: 4, transform: whole, workers: 0 })
+    const shapes: number[][] = []
+    for await (const { images, shape } of loader.pass({ reuse: true })) shapes.push([images.length, shape[0]])
+    expect(shapes).toEqual([
+      [4 * 3600, 4],
+      [4 * 3600, 4],
+      [2 * 3600, 2],
+    ])
+  })
+
   test("differ with the seed, in order and in crops", async () => {
     await using one = new Loader(data, options)
     await using two = new Loader(data, { ...options, seed: 6 })

@@ -5,8 +5,8 @@ import { extname } from "node:path"
 import { setImmediate } from "node:timers/promises"
 import { Piscina } from "piscina"
 import { UserError } from "../errors.ts"
-import { type Batch, type BatchPlan, makeBatch } from "./batch.ts"
-import type { WorkerAnswer, WorkerSetup } from "./loader-worker.ts"
+import { arraysOf, type Batch, type BatchArrays, type BatchPlan, buffersOf, makeBatch } from "./batch.ts"
+import type { WorkerAnswer, WorkerSetup, WorkerTask } from "./loader-worker.ts"
 import { permutation, randomFor } from "./random.ts"
 import { cached } from "./sample-cache.ts"
 import { buildTransform, type Transform, type TransformSpec } from "./transforms/index.ts"
@@ -47,7 +47,7 @@ export class Loader {
   readonly #seed: number
   readonly #prefetch: number
   readonly #transform: Transform
-  readonly #pool: Piscina<BatchPlan, WorkerAnswer> | undefined
+  readonly #pool: Piscina<WorkerTask, WorkerAnswer> | undefined
   #isClosed = false
 
   constructor(
@@ -102,15 +102,20 @@ export class Loader {
    * Batches for training, shuffled, without end.
    * @param startStep the first step wanted; what came before is skipped without being loaded, so a resumed run sees what the
    *   uninterrupted one would have seen
+   * @param reuse write a batch's arrays again once the next batch is asked for: saves new memory for each, and the batch
+   *   must not be kept
    */
-  batches({ startStep = 0 } = {}): AsyncGenerator<Batch, never> {
+  batches({ startStep = 0, reuse = false } = {}): AsyncGenerator<Batch, never> {
     checkWhole("startStep", startStep, 0)
-    return this.#iterate(this.#trainingPlans(startStep)) as AsyncGenerator<Batch, never>
+    return this.#iterate(this.#trainingPlans(startStep), reuse) as AsyncGenerator<Batch, never>
   }
 
-  /** Every sample once, in order; the last batch may be smaller. */
-  pass(): AsyncGenerator<Batch, void> {
-    return this.#iterate(this.#passPlans())
+  /**
+   * Every sample once, in order; the last batch may be smaller.
+   * @param reuse as in `batches`
+   */
+  pass({ reuse = false } = {}): AsyncGenerator<Batch, void> {
+    return this.#iterate(this.#passPlans(), reuse)
   }
 
   /** Ends the worker threads. An iteration that still waits for a batch then ends with an error. */
@@ -140,13 +145,14 @@ export class Loader {
     }
   }
 
-  async *#iterate(plans: Generator<BatchPlan>): AsyncGenerator<Batch, void> {
+  async *#iterate(plans: Generator<BatchPlan>, reuse: boolean): AsyncGenerator<Batch, void> {
     const ahead: Promise<Batch>[] = []
+    const used: BatchArrays[] = []
     while (true) {
       while (ahead.length <= this.#prefetch) {
         const { value, done } = plans.next()
         if (done) break
-        const batch = this.#load(value)
+        const batch = this.#load(value, used.pop())
         batch.catch(() => {}) // handled below, when its turn comes; until then it must not count as unhandled
         ahead.push(batch)
       }
@@ -159,13 +165,15 @@ export class Loader {
       await setImmediate()
       this.waitSeconds += (performance.now() - asked) / 1000
       yield batch
+      if (reuse) used.push(arraysOf(batch))
     }
   }
 
-  async #load(plan: BatchPlan): Promise<Batch> {
+  async #load(plan: BatchPlan, used?: BatchArrays): Promise<Batch> {
     if (this.#isClosed) throw new Error("Loader: it is closed")
-    if (this.#pool === undefined) return makeBatch(this.#source, this.#transform, plan)
-    const answer = await this.#pool.run(plan).catch((cause) => {
+    if (this.#pool === undefined) return makeBatch(this.#source, this.#transform, plan, used)
+    const transferList = used ? buffersOf(used) : []
+    const answer = await this.#pool.run({ plan, used }, { transferList }).catch((cause) => {
       throw this.#isClosed ? new Error("Loader: closed while a batch was awaited", { cause }) : cause
     })
     if ("problem" in answer) throw new UserError(answer.problem)

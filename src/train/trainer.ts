@@ -25,8 +25,8 @@ export type Length = { readonly steps: number } | { readonly seconds: number }
 
 /** Where batches come from: data/loader.ts's Loader. */
 export interface BatchSource {
-  /** Training batches without end, from global step `startStep` on. */
-  batches(options: { startStep: number }): AsyncIterable<Batch>
+  /** Training batches without end, from global step `startStep` on; with `reuse` each is valid until the next is asked for. */
+  batches(options: { startStep: number; reuse: boolean }): AsyncIterable<Batch>
   /** Seconds spent waiting for images so far. */
   readonly waitSeconds: number
 }
@@ -165,7 +165,7 @@ export class Trainer {
     if (!isDone() && !signal?.aborted) {
       let losses: number[] = [] // of the batches that the next step is made of
       let images = 0
-      for await (const batch of loader.batches({ startStep: this.#state.step * accumulate })) {
+      for await (const batch of loader.batches({ startStep: this.#state.step * accumulate, reuse: true })) {
         if (losses.length === 0) {
           if (signal?.aborted) break
           this.#beginStep()
