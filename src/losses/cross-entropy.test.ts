@@ -1,4 +1,4 @@
-import { expect, test } from "vitest"
+import { describe, expect, test } from "vitest"
 import { gradcheck } from "../../tests/grad/gradcheck.ts"
 import {
   aten,
@@ -12,7 +12,7 @@ import {
   tensor,
   tidy,
 } from "../torch/index.ts"
-import { crossEntropy } from "./cross-entropy.ts"
+import { crossEntropy, type Reduction } from "./cross-entropy.ts"
 import { losses } from "./index.ts"
 
 const labels = (values: Parameters<typeof tensor>[0]) => tensor(values, { dtype: "int64" })
@@ -154,4 +154,47 @@ test("every loss of the registry: a finite scalar with a finite gradient", () =>
     expect(Number.isFinite(value)).toBe(true)
     expect((x.grad as Tensor).sum().item()).not.toBeNaN()
   }
+})
+
+describe("smoothed labels", () => {
+  test("a value worked by hand, with class weights and both denominators", () => {
+    // Three pixels, the last void; p of class 1: 3/4, 1/2. A fifth of the target is spread over both classes.
+    const weight = tensor([1, 4], { dtype: "float64" })
+    const target = labels([[[1, 0, 255]]])
+    const [first, second] = [
+      -(0.8 * 4 * Math.log(3 / 4) + 0.1 * (Math.log(1 / 4) + 4 * Math.log(3 / 4))),
+      -(0.8 * Math.log(1 / 2) + 0.1 * (Math.log(1 / 2) + 4 * Math.log(1 / 2))),
+    ] as const
+    const of = (reduction: Reduction) =>
+      crossEntropy(worked(), target, { weight, labelSmoothing: 0.2, reduction }).detach()
+    expect(values(of("none"))).toEqual([expect.closeTo(first, 14), expect.closeTo(second, 14), 0])
+    expect(of("mean").item()).toBeCloseTo((first + second) / 5, 14)
+    expect(of("mean-over-pixels").item()).toBeCloseTo((first + second) / 2, 14)
+    expect(of("sum").item()).toBeCloseTo(first + second, 14)
+  })
+
+  test("gradients: full Jacobian in float64, exactly 0 for void; a class that is absent", () => {
+    const generator = new Generator(3)
+    const x = randn([2, 4, 3, 2], { dtype: "float64", requiresGrad: true, generator })
+    const target = randint(0, 3, [2, 3, 2], { generator }) // class 3 is absent
+    target.at(0, 1).fill_(255)
+    const weight = tensor([0.5, 2, 1, 3], { dtype: "float64" })
+    for (const options of [{}, { weight }, { weight, reduction: "mean-over-pixels" as const }]) {
+      const smoothed = { ...options, labelSmoothing: 0.3 }
+      expect(gradcheck(() => crossEntropy(x, target, smoothed), [x])).toBe(48)
+      const [gradient] = grad([crossEntropy(x, target, smoothed)], [x])
+      expect((gradient as Tensor).mul(target.eq(255).unsqueeze(1)).abs().max().item()).toBe(0)
+    }
+  })
+
+  test("all pixels ignored: loss 0 and gradient exactly 0; a label outside the classes is named", () => {
+    for (const reduction of ["mean", "mean-over-pixels", "sum"] as const) {
+      const x = worked()
+      const loss = crossEntropy(x, labels([[[255, 255, 255]]]), { labelSmoothing: 0.2, reduction })
+      loss.backward()
+      expect(loss.item()).toBe(0)
+      expect((x.grad as Tensor).abs().max().item()).toBe(0)
+    }
+    expect(() => crossEntropy(worked(), labels([[[0, 7, 1]]]), { labelSmoothing: 0.2 })).toThrow(/has label 7/)
+  })
 })

@@ -29,6 +29,8 @@ export function minedShare({ topK, steps }: TopK, step: number): number {
 /**
  * The mean of the k largest losses, k = trunc(share N), N all pixels of the batch, ignored ones included. As in TensorFlow's
  * DeepLab it is divided by the number of those k that are not 0, so ignored pixels among them do not thin it.
+ * Of all pixels it is therefore crossEntropy's "mean-over-pixels", but where losses are exactly 0: of classes that weigh 0, and in
+ * float32 of probabilities that round to 1. Those do not count as pixels here.
  * @param losses [N, H, W], weighted; 0 where ignored
  * @param share above 0, at most 1
  * @returns scalar []; 0 where all of the k are 0

@@ -54,6 +54,7 @@ describe("identities", () => {
       isWeighted: fc.boolean(),
       reduction: reductions,
       mining: fc.constantFrom(undefined, { topK: 0.3, steps: 0 }, { threshold: 0.4, minKept: 20 }),
+      labelSmoothing: fc.constantFrom(0, 0.2), // of focal: has no part
     })
     fc.assert(
       fc.property(seeds, options, (seed, { isWeighted, ...rest }) =>
@@ -99,11 +100,16 @@ describe("identities", () => {
     fc.assert(
       fc.property(seeds, (seed) =>
         tidy(() => {
-          const { large, labels } = makeCase(seed, { dtype: "float64" })
+          const { large, labels, weight } = makeCase(seed, { dtype: "float64" })
           const plain = lossOf({}, large, labels).item()
           expect(lossOf({ mining: { topK: 1, steps: 0 } }, large, labels).item()).toBeCloseTo(plain, 12)
           expect(lossOf({ mining: { topK: 0.1, steps: 50 } }, large, labels, 0).item()).toBeCloseTo(plain, 12)
           expect(lossOf({ mining: { threshold: 1, minKept: 0 } }, large, labels).item()).toBeCloseTo(plain, 12)
+          // With class weights each has its own denominator.
+          const of = (options: Partial<ObjectiveOptions>) => lossOf({ ...options, weight }, large, labels).item()
+          expect(of({ mining: { topK: 1, steps: 0 } })).toBeCloseTo(of({ reduction: "mean-over-pixels" }), 12)
+          for (const reduction of ["mean", "mean-over-pixels"] as const)
+            expect(of({ mining: { threshold: 1, minKept: 0 }, reduction })).toBeCloseTo(of({ reduction }), 12)
         }),
       ),
       { numRuns: 30 },

@@ -108,8 +108,8 @@ function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: Obje
   const { weight, reduction = "mean", labelSmoothing = 0, focalGamma = 2, mining } = options
   const common = { weight, reduction, ignoreIndex: IGNORE }
   const smoothing = name === "cross-entropy" ? labelSmoothing : 0
-  if (name === "cross-entropy" && isSameSize(logits, target) && !mining) {
-    return crossEntropy(logits, target, { ...common, labelSmoothing: smoothing })
+  if (name === "cross-entropy" && !mining && (smoothing > 0 || isSameSize(logits, target))) {
+    return crossEntropy(atSizeOf(logits, target), target, { ...common, labelSmoothing: smoothing })
   }
   const nll = negativeLogLikelihood(logits, target)
   let each = name === "focal" ? focus(nll, focalGamma) : nll // [N, H, W]
