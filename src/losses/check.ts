@@ -3,7 +3,7 @@ import { ShapeError, type Tensor, tidy } from "../torch/index.ts"
 
 /** @throws ShapeError when the sizes of logits, target and weight do not fit, or target is not int64 */
 export function checkShapes(loss: string, logits: Tensor, target: Tensor, weight: Tensor | undefined): void {
-  const [n, k, h, w, ...more] = logits.shape
+  const [n, , h, w, ...more] = logits.shape
   if (w === undefined || more.length > 0) {
     throw new ShapeError(`${loss}: logits are ${logits.signature}; expected [N, K, H, W].`)
   }
@@ -17,6 +17,12 @@ export function checkShapes(loss: string, logits: Tensor, target: Tensor, weight
       `${loss}: target is ${target.signature}; expected int64 labels. Use target.to({ dtype: "int64" }).`,
     )
   }
+  checkWeight(loss, logits, weight)
+}
+
+/** @throws ShapeError when there is not one weight per class */
+export function checkWeight(loss: string, logits: Tensor, weight: Tensor | undefined): void {
+  const k = logits.size(1)
   if (weight && String(weight.shape) !== String([k])) {
     throw new ShapeError(
       `${loss}: weight is ${weight.signature} but logits are ${logits.signature}; expected one weight per class, [${k}].`,

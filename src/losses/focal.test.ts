@@ -81,3 +81,12 @@ test("a pixel that is certain, rightly or wrongly, has a finite loss and gradien
 test("a gamma below 0 is refused", () => {
   expect(() => focal(worked(), labels([1, 0, 1]), { gamma: -1 })).toThrow(/gamma is -1; expected 0/)
 })
+
+test("sizes and labels that do not fit are named", () => {
+  const x = worked()
+  expect(() => focal(x, labels([1, 0]))).toThrow(/focal: target is int64\[1, 1, 2\].*expected target \[1, 1, 3\]/)
+  expect(() => focal(x, labels([1, 0, 1]), { weight: tensor([1, 2, 3], { dtype: "float64" }) })).toThrow(
+    /focal: weight is float64\[3\].*expected one weight per class, \[2\]/,
+  )
+  expect(() => focal(x, labels([1, 2, 255]))).toThrow(/target has label 2; expected 0..1 or 255/)
+})

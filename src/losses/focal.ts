@@ -2,6 +2,7 @@
 // pixels of the background do not drown the few hard ones.
 import { UserError } from "../errors.ts"
 import { aten, type Tensor, tidy } from "../torch/index.ts"
+import { checkShapes } from "./check.ts"
 import { type CrossEntropyOptions, crossEntropy, reduceLosses, weightsOf } from "./cross-entropy.ts"
 
 export interface FocalOptions extends Omit<CrossEntropyOptions, "labelSmoothing"> {
@@ -24,6 +25,7 @@ export function focal(
   target: Tensor,
   { weight, ignoreIndex = 255, reduction = "mean", gamma = 2 }: FocalOptions = {},
 ): Tensor {
+  checkShapes("focal", logits, target, weight)
   return tidy(() => {
     const plain = crossEntropy(logits, target, { ignoreIndex, reduction: "none" })
     const losses = focus(plain, gamma)

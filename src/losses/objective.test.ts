@@ -2,7 +2,18 @@
 import fc from "fast-check"
 import { afterEach, describe, expect, test } from "vitest"
 import { gradcheck } from "../../tests/grad/gradcheck.ts"
-import { aten, Generator, grad, levers, randint, randn, type Tensor, tensor, tidy } from "../torch/index.ts"
+import {
+  aten,
+  Generator,
+  grad,
+  levers,
+  liveTensors,
+  randint,
+  randn,
+  type Tensor,
+  tensor,
+  tidy,
+} from "../torch/index.ts"
 import { crossEntropy, reduceLosses } from "./cross-entropy.ts"
 import { dice } from "./dice.ts"
 import { focal } from "./focal.ts"
@@ -208,6 +219,22 @@ test("gradients of mined, weighted and smoothed losses: full Jacobian in float64
     expect(gradcheck(() => lossOf(options, x, labels), [x])).toBe(96)
 })
 
+test("keeps no tensor, whatever is asked for", () => {
+  const { logits, labels, weight } = makeCase(6)
+  const x = logits.detach().requiresGrad_()
+  const step = (options: Parameters<typeof lossOf>[0]) => tidy(() => lossOf(options, x, labels).backward())
+  step({}) // makes the gradient
+  const before = liveTensors()
+  for (const mining of [undefined, { topK: 0.3, steps: 0 }, { threshold: 0.4 }]) {
+    for (const upsampleLogits of [true, false]) {
+      for (const loss of ["cross-entropy", "focal", "cross-entropy + 0.5 dice"]) {
+        for (const labelSmoothing of [0, 0.1]) step({ loss, mining, upsampleLogits, labelSmoothing, weight })
+      }
+    }
+  }
+  expect(liveTensors()).toBe(before)
+})
+
 describe("labels made small", () => {
   test("each is the nearest, corners on corners", () => {
     const labels = tensor(
@@ -232,6 +259,15 @@ describe("labels made small", () => {
       expect(lossOf({ upsampleLogits: false }, logits, labels).item()).toBe(crossEntropy(logits, small).item())
     })
   })
+})
+
+test("weights of other classes are refused, also where logits are enlarged in passing", () => {
+  const { logits, labels } = makeCase(5)
+  for (const loss of ["cross-entropy", "focal"]) {
+    expect(() => lossOf({ loss, weight: tensor([1, 1, 1, 1, 1]) }, logits, labels)).toThrow(
+      /weight is float32\[5\].*expected one weight per class, \[4\]/,
+    )
+  }
 })
 
 test("a label outside the classes is named, also where logits are enlarged in passing", () => {

@@ -6,7 +6,7 @@
 //   aux, the same ---------------------------------------------------------------------- x 0.4 --'
 import { didYouMean, UserError } from "../errors.ts"
 import { aten, fromData, levers, OpError, type Tensor, tidy, upsampledCrossEntropy } from "../torch/index.ts"
-import { checkLabels } from "./check.ts"
+import { checkLabels, checkWeight } from "./check.ts"
 import { crossEntropy, type Reduction, reduceLosses, weightsOf } from "./cross-entropy.ts"
 import { focus } from "./focal.ts"
 import { type Loss, type LossName, losses, lossNames } from "./index.ts"
@@ -106,6 +106,7 @@ export function createObjective(options: ObjectiveOptions): Objective {
 
 function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: ObjectiveOptions, step: number): Tensor {
   const { weight, reduction = "mean", labelSmoothing = 0, focalGamma = 2, mining } = options
+  checkWeight(name, logits, weight)
   const common = { weight, reduction, ignoreIndex: IGNORE }
   const smoothing = name === "cross-entropy" ? labelSmoothing : 0
   if (name === "cross-entropy" && !mining && (smoothing > 0 || isSameSize(logits, target))) {
@@ -140,7 +141,8 @@ function matteLoss(logits: Tensor, alpha: Tensor, options: ObjectiveOptions, ste
 
 /** -log p of each pixel's class, [N, H, W]; of smaller logits as if they were enlarged. */
 function negativeLogLikelihood(logits: Tensor, target: Tensor): Tensor {
-  if (isSameSize(logits, target) || !levers.upsampleLoss) {
+  // On a GPU a wrong label would end the process; crossEntropy looks at each first.
+  if (isSameSize(logits, target) || !levers.upsampleLoss || logits.device !== "cpu") {
     return crossEntropy(atSizeOf(logits, target), target, { ignoreIndex: IGNORE, reduction: "none" })
   }
   try {
