@@ -49,7 +49,7 @@ export class Adam extends Optimizer {
 
 /** Adam with decoupled weight decay: w shrinks by lr weightDecay itself, so Adam's scaling does not touch the decay. */
 export class AdamW extends Adam {
-  protected override readonly isDecoupled = true
+  override readonly isDecoupled = true
 
   constructor(parameters: NamedParameters, lr: number, { weightDecay = 0.01, ...options }: AdamOptions = {}) {
     super(parameters, lr, { weightDecay, ...options })

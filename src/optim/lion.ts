@@ -13,7 +13,7 @@ export interface LionOptions {
 /** w = w (1 - lr weightDecay) - lr sign(b1 m + (1 - b1) g);  then m = b2 m + (1 - b2) g. The first m is 0. */
 export class Lion extends Optimizer {
   protected override readonly slots = ["exp_avg"]
-  protected override readonly isDecoupled = true
+  override readonly isDecoupled = true
   readonly betas: readonly [number, number]
 
   constructor(parameters: NamedParameters, lr: number, { betas = [0.9, 0.99], weightDecay = 0 }: LionOptions = {}) {

@@ -27,7 +27,7 @@ export abstract class Optimizer implements Disposable {
   groupOf: (name: string) => Partial<ParameterSettings> = () => ({})
 
   /** Whether weight decay shrinks the weights themselves by lr weightDecay, or (as L2) adds weightDecay w to the gradient. */
-  protected readonly isDecoupled: boolean = false
+  readonly isDecoupled: boolean = false
 
   /** The kinds of state that a parameter has after its first step, by PyTorch's names ("momentum_buffer"). */
   protected abstract readonly slots: readonly string[]

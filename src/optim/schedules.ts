@@ -140,6 +140,9 @@ export function slowStart(schedule: Schedule, { until, rate, form = "constant" }
   }
 }
 
+/** How long a slow start is in a run of so many steps. */
+export const slowSteps = (until: Position, steps: number): number => (until >= 1 ? until : Math.round(until * steps))
+
 /** How much of the slow start is over, 1 at its end, and the moment as the rest of the run sees it. */
 function leaveOut(until: Position, { progress, step, steps }: Moment): { begun: number; rest: Moment } {
   if (steps === undefined) {
@@ -150,7 +153,7 @@ function leaveOut(until: Position, { progress, step, steps }: Moment): { begun: 
     }
     return { begun: progress / until, rest: { progress: Math.max(0, progress - until) / (1 - until), step } }
   }
-  const slow = until >= 1 ? until : Math.round(until * steps)
+  const slow = slowSteps(until, steps)
   const rest = { step: Math.max(0, step - slow), steps: steps - slow }
   return { begun: slow === 0 ? 1 : step / slow, rest: { ...rest, progress: clamp(rest.step / rest.steps) } }
 }

@@ -79,7 +79,7 @@ export function randomCrop({
     throw new UserError(`scale: got ${min} to ${max}; expected two factors above 0, the smaller first.`)
   }
   if (!(scaleStep >= 0)) throw new UserError(`scaleStep: got ${scaleStep}; expected 0 (any factor) or more.`)
-  const factors = scaleStep > 0 ? Math.floor((max - min) / scaleStep + 1e-9) + 1 : 0
+  const factors = scaleFactors([min, max], scaleStep)
   if (!(minDegrees >= -360 && maxDegrees <= 360 && minDegrees <= maxDegrees)) {
     throw new UserError(
       `rotation: got ${minDegrees} to ${maxDegrees}; expected two angles from -360 to 360 degrees, the smaller first.`,
@@ -99,7 +99,7 @@ export function randomCrop({
   return (sample, random, arraysFor = newArrays(sample)) => {
     // Flips are drawn always and last of these, so that turning them off changes no crop. What came later to this list has
     // generators of its own, which are begun whether they are used or not: so none of it changes what another draws.
-    const drawn = factors > 0 ? min + scaleStep * random.int(0, factors - 1) : random.uniform(min, max)
+    const drawn = factors ? factors[random.int(0, factors.length - 1)]! : random.uniform(min, max)
     const [fullHeight, fullWidth] = range
       ? sizeInRange([sample.height, sample.width], range)
       : [sample.height, sample.width]
@@ -146,8 +146,17 @@ function normalizePicture({ height, width, data, spans }: Picture, { gain, offse
   }
 }
 
+/** The factors of which a picture's scale is one; null where it may be any between the two. */
+export function scaleFactors([min, max]: readonly [number, number], scaleStep: number): readonly number[] | null {
+  if (scaleStep === 0) return null
+  return Array.from({ length: Math.floor((max - min) / scaleStep + 1e-9) + 1 }, (_, k) => min + scaleStep * k)
+}
+
 /** What padding is after normalisation. */
-function padValues(pixel: readonly [number, number, number] | undefined, { gain, offset }: Affine): readonly number[] {
+export function padValues(
+  pixel: readonly [number, number, number] | undefined,
+  { gain, offset }: Affine,
+): readonly number[] {
   if (pixel === undefined) return [0, 0, 0]
   if (pixel.length !== 3 || !pixel.every((value) => value >= 0 && value <= 255)) {
     throw new UserError(`padPixel: got [${pixel.join(", ")}]; expected R, G, B from 0 to 255.`)
