@@ -16,6 +16,10 @@ const commands: Record<string, { summary: string; load: () => Promise<CommandFil
     load: () => import("./quickstart.ts"),
   },
   train: { summary: "train a model on a VOC-style data set", load: () => import("./train.ts") },
+  explain: {
+    summary: "show what a configuration really does, or how two differ",
+    load: () => import("./explain.ts"),
+  },
   eval: { summary: "score a trained model on a split", load: () => import("./eval.ts") },
   predict: { summary: "segment images with a trained model", load: () => import("./predict.ts") },
   shapes: { summary: "write a generated data set in VOC layout", load: () => import("./shapes.ts") },

@@ -1,5 +1,8 @@
 // Command-line flags from the configuration's schema: one source for names, types, defaults and help.
 import type { Command } from "commander"
+import { parse as parseYaml } from "yaml"
+import { readText } from "../data/files.ts"
+import { UserError } from "../errors.ts"
 import { configFields, type NameKey } from "../train/config.ts"
 
 interface Definition {
@@ -34,7 +37,11 @@ export function addConfigOptions(command: Command, { except = [] as readonly str
 
 /** The configuration values among a command's parsed options. */
 export function configOptions(options: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(options).filter(([key]) => Object.hasOwn(configFields, key)))
+  return Object.fromEntries(
+    Object.entries(options)
+      .filter(([key]) => Object.hasOwn(configFields, key))
+      .map(([key, value]) => [key, isNone(key, value) ? null : value]), // not in parseFlag: of null commander makes ""
+  )
 }
 
 /** How to name an option: as the flag that was typed, or as the key in the file it stands in. */
@@ -43,8 +50,34 @@ export const nameOption =
   (key) =>
     file === undefined || flags[key] !== undefined ? `--${kebab(key)}` : `"${key}" in ${file}`
 
+/** What a --config file says. @throws UserError when it cannot be read, or holds something else than keys */
+export function readConfigFile(path: string): Record<string, unknown> {
+  const text = readText(path, "configuration")
+  let value: unknown
+  try {
+    value = parseYaml(text) // JSON is YAML
+  } catch (cause) {
+    throw new UserError(`Cannot read configuration ${path}: ${(cause as Error).message.split("\n")[0]}.`, { cause })
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw new UserError(`The configuration ${path} must hold keys and values, such as "model: unet".`)
+  }
+  return value as Record<string, unknown>
+}
+
+/** The flags, and no lengths of the file where they have one, whatever its kind. */
+export function withoutFileLengths(
+  given: Record<string, unknown>,
+  file: Record<string, unknown>,
+): Record<string, unknown> {
+  const lengths = ["steps", "epochs", "budget"]
+  if (!lengths.some((key) => given[key] !== undefined)) return given
+  return { ...Object.fromEntries(lengths.filter((key) => key in file).map((key) => [key, null])), ...given }
+}
+
 // What cannot be read as the field's type is passed on as text: the schema then says what it expected.
 function parseFlag(key: string, text: string): unknown {
+  if (isNone(key, text)) return text
   if (key === "budget") return text // a duration
   const { type, element } = unwrap(key)
   if (type === "number") return toNumber(text)
@@ -58,6 +91,13 @@ function parseFlag(key: string, text: string): unknown {
 }
 
 const toNumber = (text: string): unknown => (text.trim() !== "" && Number.isFinite(Number(text)) ? Number(text) : text)
+
+/** "none" takes back what a file or a protocol says of an option that can be left out. */
+function isNone(key: string, value: unknown): boolean {
+  const isNullable = (definition?: Definition) => definition?.type === "nullable"
+  const definition = definitionOf(key)?.def
+  return value === "none" && (isNullable(definition) || isNullable(definition?.innerType?.def))
+}
 
 function unwrap(key: string): Definition {
   let definition = definitionOf(key)?.def as Definition

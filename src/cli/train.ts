@@ -1,12 +1,10 @@
 // pixelwise train: a run from the first look at the labels to pictures of the result.
 import type { Command } from "commander"
-import { parse as parseYaml } from "yaml"
-import { readText } from "../data/files.ts"
 import { UserError } from "../errors.ts"
 import { parseConfig } from "../train/config.ts"
 import { resumeRun, startRun } from "../train/run.ts"
 import { interruptSignal } from "./interrupt.ts"
-import { addConfigOptions, configOptions, nameOption } from "./options.ts"
+import { addConfigOptions, configOptions, nameOption, readConfigFile, withoutFileLengths } from "./options.ts"
 import { createOutput } from "./output.ts"
 import { report, runEvents } from "./run-output.ts"
 
@@ -30,6 +28,7 @@ export function define(command: Command): void {
       "after",
       `
 Length: --steps, --epochs or --budget (default 10m). The learning rate follows the progress through it.
+"none" takes back what --config or --protocol says of an option that can be left out: --clip-norm none.
 
 Examples:
   $ pixelwise train --data VOC2012 --out runs/first
@@ -60,25 +59,4 @@ async function train(options: Options): Promise<void> {
   const file = options.config === undefined ? {} : readConfigFile(options.config)
   const config = parseConfig({ ...file, ...withoutFileLengths(given, file) }, nameOption(given, options.config))
   report(await startRun(config, options.out, { signal, ...runEvents(output) }), output)
-}
-
-function readConfigFile(path: string): Record<string, unknown> {
-  const text = readText(path, "configuration")
-  let value: unknown
-  try {
-    value = parseYaml(text) // JSON is YAML
-  } catch (cause) {
-    throw new UserError(`Cannot read configuration ${path}: ${(cause as Error).message.split("\n")[0]}.`, { cause })
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw new UserError(`The configuration ${path} must hold keys and values, such as "model: unet".`)
-  }
-  return value as Record<string, unknown>
-}
-
-// A length on the command line replaces the file's, whatever its kind.
-function withoutFileLengths(given: Record<string, unknown>, file: Record<string, unknown>): Record<string, unknown> {
-  const lengths = ["steps", "epochs", "budget"]
-  if (!lengths.some((key) => given[key] !== undefined)) return given
-  return { ...Object.fromEntries(lengths.filter((key) => key in file).map((key) => [key, null])), ...given }
 }

@@ -2,7 +2,7 @@
 // every viewer draws it.
 import type { EvaluationRecord, RunRecord, StepRecord } from "../train/run-folder.ts"
 
-interface Series {
+export interface Series {
   readonly name: string
   readonly color: string
   readonly points: readonly (readonly [number, number])[]
@@ -10,7 +10,7 @@ interface Series {
   readonly dots?: boolean
 }
 
-interface Chart {
+export interface Chart {
   readonly title: string
   readonly series: readonly Series[]
 }
@@ -59,17 +59,21 @@ export function curves(records: readonly RunRecord[]): string {
       ],
     },
   ]
+  return drawCharts(charts, records.at(-1)?.step ?? 1)
+}
+
+/** Charts below one another, as one SVG; those without points are left out. */
+export function drawCharts(charts: readonly Chart[], lastStep: number, axis = "step"): string {
   const drawn = charts.filter((chart) => chart.series.some(({ points }) => points.length > 0))
-  const lastStep = records.at(-1)?.step ?? 1
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT * drawn.length}" width="${WIDTH}" font-family="system-ui, sans-serif" font-size="12" fill="#333">
 <title>${drawn.map(({ title }) => title).join("; ")}</title>
 <rect fill="#fff" width="100%" height="100%"/>
-${drawn.map((chart, k) => `<g transform="translate(0 ${k * HEIGHT})">${draw(chart, lastStep)}</g>`).join("\n")}
+${drawn.map((chart, k) => `<g transform="translate(0 ${k * HEIGHT})">${draw(chart, lastStep, axis)}</g>`).join("\n")}
 </svg>
 `
 }
 
-function draw({ title, series }: Chart, lastStep: number): string {
+function draw({ title, series }: Chart, lastStep: number, axisName: string): string {
   const values = series.flatMap(({ points }) => points.map(([, y]) => y))
   const top = ticks(0, Math.max(...values) || 1).at(-1) as number
   const x = (step: number) => MARGIN.left + (step / lastStep) * (WIDTH - MARGIN.left - MARGIN.right)
@@ -105,7 +109,7 @@ function draw({ title, series }: Chart, lastStep: number): string {
     ...legend,
     ...grid,
     ...axis,
-    `<text x="${right}" y="${HEIGHT - 4}" text-anchor="end">step</text>`,
+    `<text x="${right}" y="${HEIGHT - 4}" text-anchor="end">${axisName}</text>`,
     ...lines,
   ].join("\n")
 }

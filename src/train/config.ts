@@ -472,7 +472,7 @@ export function parseConfig(
     const value = given[key]
     if (value === undefined)
       throw new UserError(`${name(key)} is missing: the ${configFields[key as "data"].description}.`)
-    const choices = issue.code === "invalid_value" ? (issue.values as string[]) : []
+    const choices = issue.code === "invalid_value" ? issue.values.map(String) : []
     const hint = typeof value === "string" ? didYouMean(value, choices) : ""
     throw new UserError(`${name(key)} is ${JSON.stringify(value)}: ${sentence(issue.message)}${hint}`)
   }
