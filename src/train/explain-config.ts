@@ -8,10 +8,16 @@ import { UserError } from "../errors.ts"
 import { createModel, type SegmentationModel } from "../models/index.ts"
 import { foldedBatchNorms } from "../nn/index.ts"
 import { manualSeed, tidy } from "../torch/index.ts"
-import { findWeights, preprocessingOf } from "../weights/index.ts"
+import { preprocessingOf } from "../weights/index.ts"
 import { classSelection, modelOptions, type TrainConfig } from "./config.ts"
 import { type Explanation, explain } from "./explain.ts"
-import { type InitialWeights, initializeEncoder, initializeModel, readInitialWeights } from "./initialize.ts"
+import {
+  type InitialWeights,
+  initializeEncoder,
+  initializeModel,
+  publishedInitialWeights,
+  readInitialWeights,
+} from "./initialize.ts"
 import { keptClassWeights } from "./objective.ts"
 import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen } from "./prepare.ts"
 import type { RunFolder } from "./run-folder.ts"
@@ -82,8 +88,7 @@ function countOf({ classes, classWeights, groundTruth }: TrainConfig): number {
 async function lookAtWeights(
   config: TrainConfig,
 ): Promise<(Partial<InitialWeights> & Pick<InitialWeights, "preprocessing">) | null> {
-  const name = config.weights ?? config.initFrom
-  const published = name === null || existsSync(name) ? undefined : findWeights(name)
+  const published = publishedInitialWeights(config)
   return published ? { preprocessing: preprocessingOf({}, published) } : readInitialWeights(config)
 }
 

@@ -84,7 +84,11 @@ function weightFacts(
     ?.map((weight, k) => (typeof classes === "number" ? "" : `${names[k]} `) + number(weight))
     .join(", ")
   return [
-    fact("class weights", { rule, weights }, `${rule}: ${listed ?? "from how often the classes of the data occur"}`),
+    fact(
+      "class weights",
+      { rule, weights, beta: effectiveBeta },
+      `${rule}: ${listed ?? "from how often the classes of the data occur"}`,
+    ),
   ]
 }
 

@@ -8,12 +8,12 @@ import { minedShare } from "../losses/mining.ts"
 import { encoderNameOf, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf } from "../nn/index.ts"
 import { type Moment, type ParameterSettings, slowSteps } from "../optim/index.ts"
-import { configFields, type TrainConfig } from "./config.ts"
+import { configFields, modelOptions, type TrainConfig } from "./config.ts"
 import { lossFacts } from "./explain-loss.ts"
 import { preprocessingFacts } from "./explain-preprocessing.ts"
-import { type Fact, fact, number, plural, round } from "./facts.ts"
+import { type Fact, fact, groupBy, number, plural, round } from "./facts.ts"
 import { miningOf } from "./objective.ts"
-import { initialShare, initialStatisticsNotice, optimisationNotices, scheduleOf } from "./optimisation.ts"
+import { initialShare, initialStatisticsNotice, optimisationNotices, scheduleKeys, scheduleOf } from "./optimisation.ts"
 import { optimizerFor, type ParameterPlace, parameterPlaces } from "./parameter-groups.ts"
 import type { ResolvedConfig } from "./prepare.ts"
 import type { Length } from "./trainer.ts"
@@ -84,6 +84,8 @@ export function explain(config: ResolvedConfig, known: Known): Explanation {
 function runFacts(config: ResolvedConfig, { model, classes, length, data }: Known, steps: number | null): Fact[] {
   const { batchSize, accumulate, epochs, evaluations, average, seed, protocol } = config
   const encoder = encoderNameOf(config.model, config.encoder)
+  const architecture = modelOptions(config)
+  const own = Object.entries(architecture).filter(([key]) => key !== "encoder" && key !== "outputStride")
   const images = Math.min(batchSize, data?.images ?? batchSize)
   const perStep = images * accumulate
   const seconds = length && "seconds" in length ? length.seconds : null
@@ -98,9 +100,10 @@ function runFacts(config: ResolvedConfig, { model, classes, length, data }: Know
     ...(protocol === null ? [] : [fact("protocol", protocol)]),
     fact(
       "model",
-      { model: config.model, encoder, stride: model.stride },
-      `${config.model}${encoder === null ? "" : ` on ${encoder}`}, stride ${model.stride}`,
+      { model: config.model, ...architecture, encoder, stride: model.stride },
+      `${config.model}${encoder === null ? "" : ` on ${encoder}`}, stride ${model.stride}${own.map(([key, value]) => `, ${key} ${value}`).join("")}`,
     ),
+    beginningFact(config),
     fact(
       "classes",
       classes,
@@ -126,6 +129,19 @@ function runFacts(config: ResolvedConfig, { model, classes, length, data }: Know
   ]
 }
 
+function beginningFact({ weights, initFrom, initializeLastLayer, freeze }: ResolvedConfig): Fact {
+  const last = initializeLastLayer ? "" : ", but for the last layer"
+  const from = weights ?? initFrom
+  const frozen = freeze ? `; what comes before the encoder's map of stride ${freeze} stays so` : ""
+  return fact(
+    "begins with",
+    { weights, initFrom, initializeLastLayer, freeze },
+    from === null
+      ? "random weights"
+      : `${weights === null ? "the weights" : "the encoder's weights"} of ${from}${last}${frozen}`,
+  )
+}
+
 // --- learning rate --------------------------------------------------------------------------------------------------------
 
 /** Where the learning rate is looked at: a name and a moment of the run. */
@@ -134,67 +150,56 @@ interface Corner {
   readonly at: Moment
 }
 
-const momentAt = (step: number, steps: number): Moment => ({ progress: step / steps, step, steps })
+/** @param place steps done, or where there are none a share of the run */
+const momentAt = (place: number, steps: number | null): Moment =>
+  steps === null ? { progress: place, step: 0 } : { progress: place / steps, step: place, steps }
 
-/** The moments at which a schedule begins, turns and ends; those that a run does not reach are left out. */
+/**
+ * The moments at which a schedule begins, turns and ends, in order; those that a run does not reach are left out. Each is the
+ * first step of what it names. Without a number of steps they are shares of the run.
+ */
 export function cornersOf(config: TrainConfig, steps: number | null): Corner[] {
-  const { slowStart, warmup, schedule } = config
-  const turns = Object.entries({
-    decaySteps: config.decaySteps,
-    stepSize: config.stepSize,
-    milestones: config.milestones,
-    peakAt: schedule === "one-cycle" ? (config.peakAt ?? 0.3) : null,
-    restartEvery: config.restartEvery,
-  }).flatMap(([key, value]) =>
-    [value ?? []].flat().map((position, k, all) => [`${key}${all.length > 1 ? ` ${k + 1}` : ""}`, position] as const),
-  )
-  if (steps === null) {
-    const begin = slowStart ?? 0
-    const shares: [string, number][] = [
-      ["first step", 0],
-      ...(slowStart === null ? [] : [["schedule begins", slowStart] as [string, number]]),
-      ...(warmup ? [["end of warm-up", warmup] as [string, number]] : []),
-      ...turns.map(([name, position]): [string, number] => [name, begin + position * (1 - begin)]),
-      ...([0.25, 0.5, 0.75] as const).map((share): [string, number] => [quarters(share), share]),
-      ["end", 1],
-    ]
-    const inOrder = shares.filter(([, share]) => share <= 1).toSorted(([, a], [, b]) => a - b)
-    return inOrder.map(([name, progress]) => ({ name, at: { progress, step: 0 } }))
+  const { slowStart, warmup, decaySteps, stepSize, milestones, restartEvery } = config
+  const peakAt = config.schedule === "one-cycle" ? (config.peakAt ?? 0.3) : null
+  const total = steps ?? 1
+  const firstAt = (place: number) => (steps === null ? place : Math.ceil(place - 1e-9))
+  const places: [name: string, place: number][] = []
+  const turn = (before: string, name: string, place: number) => {
+    if (steps !== null) places.push([before, place - 1])
+    places.push([name, place])
   }
-  const begin = slowStart === null ? 0 : slowSteps(slowStart, steps)
-  const inRest = (position: number) => begin + Math.ceil(position < 1 ? position * (steps - begin) - 1e-9 : position)
-  const rise = Math.ceil((warmup ?? 0) * steps - 1e-9)
-  const named: [string, number][] = [
-    ["first step", 0],
-    ...(begin > 0
-      ? ([
-          ["last slow step", begin - 1],
-          ["schedule begins", begin],
-          ["the step after", begin + 1],
-        ] as [string, number][])
-      : []),
-    ...(rise > 0 ? ([["end of warm-up", rise]] as [string, number][]) : []),
-    ...turns.flatMap(([name, position]): [string, number][] => [
-      [`before ${name}`, inRest(position) - 1],
-      [name, inRest(position)],
-    ]),
-    ...([0.25, 0.5, 0.75] as const).map((share): [string, number] => [quarters(share), Math.floor(share * steps)]),
-    ["last step", steps - 1],
-  ]
-  return named
-    .filter(([, step], k) => step >= 0 && step < steps && named.findIndex(([, other]) => other === step) === k)
+  places.push(["first step", 0])
+  const begin = slowStart === null ? 0 : steps === null ? slowStart : slowSteps(slowStart, steps)
+  if (begin > 0) turn("last slow step", "schedule begins", begin)
+  if (begin > 0 && steps !== null) places.push(["the step after", begin + 1])
+  if (warmup) places.push(["end of warm-up", firstAt(warmup * total)])
+  for (const [key, value] of Object.entries({ decaySteps, stepSize, milestones, peakAt, restartEvery })) {
+    const positions = [value ?? []].flat()
+    for (const [k, position] of positions.entries()) {
+      const name = positions.length > 1 ? `${key} ${k + 1}` : key
+      // For a schedule after a slow start the run is the rest.
+      turn(`before ${name}`, name, begin + firstAt(position < 1 ? position * (total - begin) : position))
+    }
+  }
+  for (const [name, share] of Object.entries({ "a quarter": 0.25, half: 0.5, "three quarters": 0.75 })) {
+    places.push([name, steps === null ? share : Math.floor(share * steps)])
+  }
+  places.push(steps === null ? ["end", 1] : ["last step", steps - 1])
+  return places
+    .filter(([, place], k) => place >= 0 && place <= total && places.findIndex(([, other]) => other === place) === k)
+    .filter(([, place]) => steps === null || place < steps)
     .toSorted(([, a], [, b]) => a - b)
-    .map(([name, step]) => ({ name, at: momentAt(step, steps) }))
+    .map(([name, place]) => ({ name, at: momentAt(place, steps) }))
 }
-
-const quarters = (share: number) => ({ 0.25: "a quarter", 0.5: "half", 0.75: "three quarters" })[share as 0.5]
 
 function rateFacts(config: ResolvedConfig, steps: number | null): Fact[] {
   const { learningRate, schedule: name, slowStart, slowStartForm, warmup } = config
   const schedule = scheduleOf(config, steps ?? undefined)
-  const options = (["power", "decaySteps", "stepSize", "milestones", "gamma", "peakAt"] as const)
-    .concat(["restartEvery", "restartGrowth", "endLearningRate"] as never)
-    .flatMap((key) => (config[key] === null ? [] : [`${key} ${[config[key]].flat().join(",")}`]))
+  const given = Object.keys(scheduleKeys) as (keyof typeof scheduleKeys)[]
+  const options = given.flatMap((option) => {
+    const value = config[scheduleKeys[option]]
+    return value === null ? [] : [`${scheduleKeys[option]} ${[value].flat().join(",")}`]
+  })
   const begins =
     slowStart !== null
       ? `, after a slow start (${slowStartForm ?? "constant"})`
@@ -204,7 +209,7 @@ function rateFacts(config: ResolvedConfig, steps: number | null): Fact[] {
   return [
     fact(
       "schedule",
-      { schedule: name, learningRate, options, slowStart, warmup },
+      { schedule: name, learningRate, options, slowStart, slowStartForm, warmup },
       `${name} from ${number(learningRate)}${options.length > 0 ? ` (${options.join(", ")})` : ""}${begins}`,
     ),
     ...cornersOf(config, steps).map(({ name, at }) => {
@@ -224,13 +229,11 @@ const CURVE_POINTS = 240
 function curveOf(config: ResolvedConfig, steps: number | null): CurvePoint[] {
   const schedule = scheduleOf(config, steps ?? undefined)
   const mining = miningOf(config)
-  const corners = cornersOf(config, steps).map(({ at }) => at)
+  const corners = cornersOf(config, steps).map(({ at }) => (steps === null ? at.progress : at.step))
   const last = steps === null ? 1 : steps - 1
   const even = Array.from({ length: CURVE_POINTS + 1 }, (_, k) => (k / CURVE_POINTS) * last)
-  const moments =
-    steps === null
-      ? [...even.map((progress) => ({ progress, step: 0 })), ...corners]
-      : [...new Set([...even.map(Math.round), ...corners.map(({ step }) => step)])].map((step) => momentAt(step, steps))
+  const places = [...even.map(steps === null ? Number : Math.round), ...corners]
+  const moments = [...new Set(places)].map((place) => momentAt(place, steps))
   return moments
     .toSorted((a, b) => a.progress - b.progress)
     .map((at) => ({
@@ -260,7 +263,7 @@ function trainedParameters(config: ResolvedConfig, model: SegmentationModel): Tr
 }
 
 function groupFacts(config: ResolvedConfig, model: SegmentationModel): Fact[] {
-  const groups = Map.groupBy(trainedParameters(config, model), ({ place }) => groupOf(place, config, model))
+  const groups = groupBy(trainedParameters(config, model), ({ place }) => groupOf(place, config, model))
   const rows = [...groups].map(([name, members]) => {
     const numbers = members.reduce((sum, member) => sum + member.numbers, 0)
     const { place, settings } = members[0]!
@@ -293,19 +296,12 @@ function groupOf(
   config: TrainConfig,
   model: SegmentationModel,
 ) {
-  const head = isAux
-    ? isLogits
-      ? "auxiliary logits"
-      : "auxiliary head"
-    : isLogits
-      ? "logits"
-      : model.backbone
-        ? "head"
-        : "layers"
-  const stages = Math.max(0, model.backbone?.strides.length ?? 0)
+  const stages = model.backbone?.strides.length ?? 0
   const stage = config.layerDecay === 1 ? "" : ` stage ${stages - stagesLeft + 1}`
+  const layers = isLogits ? "logits" : model.backbone ? "head" : "layers"
+  const part = stagesLeft > 0 ? `encoder${stage}` : isAux ? `auxiliary ${layers}` : layers
   const kinds = { weight: "weights", "depthwise weight": "depthwise weights", bias: "biases", norm: "norms" }
-  return `${stagesLeft > 0 ? `encoder${stage}` : head}, ${kinds[kind]}${learns ? "" : ", frozen"}`
+  return `${part}, ${kinds[kind]}${learns ? "" : ", frozen"}`
 }
 
 function settingsText({
@@ -342,6 +338,7 @@ function stepFact(config: ResolvedConfig, model: SegmentationModel): Fact {
       isDecoupled,
       ...(name === "sgd" && { momentum, nesterov }),
       ...("betas" in optimizer && { betas: optimizer.betas }),
+      ...("eps" in optimizer && { eps: optimizer.eps }),
     },
     text,
   )
@@ -358,7 +355,7 @@ function batchNormFacts(
   if (norms.length === 0) return { facts: [fact("layers", 0, "there are none")], notices: [] }
   const frozen = norms.filter((norm) => norm.frozen).length
   const batches = steps === null ? null : steps * config.accumulate
-  const byMomentum = Map.groupBy(
+  const byMomentum = groupBy(
     norms.filter((norm) => !norm.frozen),
     ({ momentum }) => momentum,
   )

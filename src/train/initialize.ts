@@ -13,6 +13,7 @@ import {
   preprocessingOf,
   resolveWeights,
   type WeightPreprocessing,
+  type Weights,
 } from "../weights/index.ts"
 import { normalizationOf, type TrainConfig } from "./config.ts"
 import { RunFolder } from "./run-folder.ts"
@@ -35,21 +36,34 @@ export async function readInitialWeights(
   config: TrainConfig,
   options: FetchOptions = {},
 ): Promise<InitialWeights | null> {
-  const { model, weights, initFrom } = config
+  const { weights, initFrom } = config
   const name = weights ?? initFrom
   if (name === null) return null
-  const encoder = encoderNameOf(model, config.encoder)
   const isRun = existsSync(join(name, "config.json"))
   if (weights !== null && isRun)
     throw new UserError(`${name} is a run. To begin with its weights: --init-from ${name}.`)
+  publishedInitialWeights(config) // those that do not fit are not downloaded
+  if (isRun) return readRun(RunFolder.open(name), config)
+  const { path, entry } = await resolveWeights(name, options)
+  const { tensors, metadata } = loadWeightFile(path)
+  const classNames = entry?.classNames ?? classNamesIn(metadata)
+  return { path, tensors, preprocessing: preprocessingOf(metadata, entry), classNames }
+}
+
+/**
+ * What is known, without reading them, of the published weights that --weights or --init-from names; undefined where it names
+ * none, or a file or a run.
+ * @throws UserError when they belong to another model, or the model has nothing that weights of an encoder could go into
+ */
+export function publishedInitialWeights({ model, weights, initFrom, ...config }: TrainConfig): Weights | undefined {
+  const encoder = encoderNameOf(model, config.encoder)
   if (weights !== null && encoder === null) {
     throw new UserError(
       `The model ${model} has layers of its own, not an encoder that pretrained weights could go into. Choose one with --encoder.`,
     )
   }
-  if (isRun) return readRun(RunFolder.open(name), config)
-
-  const published = existsSync(name) ? undefined : findWeights(name)
+  const name = weights ?? initFrom
+  const published = name === null || existsSync(name) ? undefined : findWeights(name)
   if (published?.kind === "classification") {
     if (initFrom !== null) {
       throw new UserError(`${name} is an ImageNet classifier, which an encoder can begin with: --weights ${name}.`)
@@ -58,10 +72,7 @@ export async function readInitialWeights(
       throw new UserError(`The weights ${name} are for the encoder ${published.model}; this model has ${encoder}.`)
     }
   }
-  const { path, entry } = await resolveWeights(name, options)
-  const { tensors, metadata } = loadWeightFile(path)
-  const classNames = entry?.classNames ?? classNamesIn(metadata)
-  return { path, tensors, preprocessing: preprocessingOf(metadata, entry), classNames }
+  return published
 }
 
 function readRun(run: RunFolder, { model, encoder }: TrainConfig): InitialWeights {

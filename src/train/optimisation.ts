@@ -12,7 +12,7 @@ import {
 import type { NameKey, TrainConfig } from "./config.ts"
 
 /** Where the options of the schedules stand in a configuration. */
-const scheduleKeys = {
+export const scheduleKeys = {
   power: "power",
   end: "endLearningRate",
   decaySteps: "decaySteps",
