@@ -210,6 +210,13 @@ function wrap(text: string, width: number): string[] {
 
 // --- drawing --------------------------------------------------------------------------------------------------------------
 
+/** The end of a name, as short as a legend wants it, as text of an SVG. */
+function legend(name: string): string {
+  const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;" }
+  const short = name.length > 20 ? `…${name.slice(-19)}` : name
+  return short.replace(/[&<>]/g, (character) => entities[character]!)
+}
+
 const COLORS = ["#2a6fb0", "#d1661f"]
 
 function drawing(explanations: readonly Explanation[], names: readonly string[]): string {
@@ -217,7 +224,7 @@ function drawing(explanations: readonly Explanation[], names: readonly string[])
   const inSteps = explanations.every(({ steps }) => steps !== null)
   const series = (value: (point: Explanation["curve"][number]) => number | null) =>
     explanations.map(({ curve }, k) => ({
-      name: names[k]!,
+      name: legend(names[k]!),
       color: COLORS[k]!,
       points: curve.flatMap((point) => {
         const y = value(point)

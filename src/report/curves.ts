@@ -144,4 +144,4 @@ const round = (value: number) => Number(value.toFixed(1))
 const label = (value: number) =>
   value !== 0 && Math.abs(value) < 1e-3
     ? Number(value.toPrecision(6)).toExponential()
-    : Number(value.toPrecision(6)).toLocaleString("en")
+    : value.toLocaleString("en", { maximumSignificantDigits: 6 }) // else 0.0025 would be 0.003

@@ -1,4 +1,5 @@
 // What a protocol sets, what wins over it, and that it leaves nobody with an error about what they did not say.
+import { readFileSync } from "node:fs"
 import { expect, test } from "vitest"
 import { createModel, type ModelName, models, takesOption } from "../models/index.ts"
 import { tidy } from "../torch/index.ts"
@@ -164,6 +165,15 @@ test("a conflict with the protocol says that it is the protocol's", () => {
   expect(() => parseConfig({ data, protocol: "tf-deplab" })).toThrow(
     'Option "protocol" is "tf-deplab": expected one of "tf-deeplab"|"torchvision". Did you mean "tf-deeplab"?',
   )
+})
+
+test("every option that docs/deeplab.md names is one", () => {
+  const text = readFileSync(new URL("../../docs/deeplab.md", import.meta.url), "utf8")
+  const named = [...text.matchAll(/--([a-z][a-z-]+)/g)].map(([, name]) => name!)
+  const kebab = (key: string) => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+  const known = Object.keys(configFields).map(kebab)
+  expect(named.length).toBeGreaterThan(50)
+  expect(named.filter((name) => !known.includes(name))).toEqual([])
 })
 
 const small = (name: string) => (models as Record<string, { small?: object }>)[name]!.small ?? {}

@@ -114,6 +114,7 @@ test("--svg draws rates and mined shares, of two side by side", async () => {
   expect(drawn).toContain("<title>Learning rate; Mined pixels (per cent)</title>")
   expect(drawn.match(/<polyline/g)).toHaveLength(4)
   expect(drawn).toContain(">protocol:tf-deeplab</text>")
+  expect(drawn).toContain(">0.015</text>") // between 0 and 0.02, in full
 })
 
 test("none takes back what a protocol or a file says", async () => {
