@@ -2,6 +2,7 @@
 // Since torch 1.6 a zip archive: <name>/data.pkl is a pickle, <name>/data/<key> the elements of each storage. Before, four
 // pickles (magic number, version, system, objects), a fifth with the storages' keys, then each storage: count, elements.
 // https://github.com/pytorch/pytorch/blob/v1.13.1/torch/serialization.py
+import { groupBy } from "../group-by.ts"
 import { fromData } from "./create.ts"
 import { call } from "./dispatch.ts"
 import { bytesPerElement, type DType } from "./dtype.ts"
@@ -329,7 +330,7 @@ function describe(name: string, { args: [view, offset, shape, strides] }: Pickle
 function readTensors(entries: readonly Entry[], checkpoint: Checkpoint): Map<string, Tensor> {
   if (entries.length > MAX_TENSORS)
     throw new Unreadable(`it holds ${entries.length} tensors, expected at most ${MAX_TENSORS}`)
-  const views = Map.groupBy(entries, ({ storage }) => storage)
+  const views = groupBy(entries, ({ storage }) => storage)
   const largest = Math.max(...Array.from(views.keys(), bytesOf))
   // A storage stands in memory twice, as read and as libtorch has it, while its views are copied.
   const copies = entries.reduce((sum, { storage, numel }) => sum + bytesOf({ ...storage, count: numel }), 0)

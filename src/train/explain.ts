@@ -1,9 +1,11 @@
 // What a configuration really does, in facts: each with a name, a value for machines and a sentence for people. Rates, factors,
 // shares and pad values come from the functions that training itself uses, so that they cannot say anything else. Two
 // explanations are compared fact by fact.
+
 import { isDeepStrictEqual } from "node:util"
 import type { Census } from "../data/census.ts"
 import type { LabelMap } from "../data/label-map.ts"
+import { groupBy } from "../group-by.ts"
 import { minedShare } from "../losses/mining.ts"
 import { encoderNameOf, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf } from "../nn/index.ts"
@@ -11,7 +13,7 @@ import { type Moment, type ParameterSettings, slowSteps } from "../optim/index.t
 import { configFields, modelOptions, type TrainConfig } from "./config.ts"
 import { lossFacts } from "./explain-loss.ts"
 import { preprocessingFacts } from "./explain-preprocessing.ts"
-import { type Fact, fact, groupBy, number, plural, round } from "./facts.ts"
+import { type Fact, fact, number, plural, round } from "./facts.ts"
 import { miningOf } from "./objective.ts"
 import { initialShare, initialStatisticsNotice, optimisationNotices, scheduleKeys, scheduleOf } from "./optimisation.ts"
 import { optimizerFor, type ParameterPlace, parameterPlaces } from "./parameter-groups.ts"

@@ -10,16 +10,6 @@ export interface Fact {
 
 export const fact = (name: string, value: unknown, text: string = String(value)): Fact => ({ name, value, text })
 
-/** In the order in which the groups begin. (Map.groupBy wants Node 21.) */
-export function groupBy<T, Key>(items: readonly T[], keyOf: (item: T) => Key): Map<Key, T[]> {
-  const groups = new Map<Key, T[]>()
-  for (const item of items) {
-    const key = keyOf(item)
-    groups.set(key, [...(groups.get(key) ?? []), item])
-  }
-  return groups
-}
-
 export const round = (value: number, digits: number): number => Number(value.toFixed(digits))
 
 /** Four digits that count: 0.003751, 1e-7, 30,000. */
