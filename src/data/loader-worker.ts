@@ -5,12 +5,14 @@ import { UserError } from "../errors.ts"
 import { type Batch, type BatchArrays, type BatchPlan, buffersOf, makeBatch } from "./batch.ts"
 import { cached } from "./sample-cache.ts"
 import { buildTransform, type TransformSpec } from "./transforms/index.ts"
-import { type VocFiles, VocFolder } from "./voc-folder.ts"
+import { type SampleSource, type VocFiles, VocFolder } from "./voc-folder.ts"
 
 export type WorkerSetup = {
   readonly files: VocFiles
   readonly transform: TransformSpec
   readonly cacheBytes: number
+  /** [1], shared with the loader: not 0 once it is closed. */
+  readonly closed: Int32Array
 }
 
 /** What to make, and arrays of an earlier batch to make it in. */
@@ -20,7 +22,15 @@ export type WorkerTask = { readonly plan: BatchPlan; readonly used?: BatchArrays
 export type WorkerAnswer = { readonly batch: Batch } | { readonly problem: string }
 
 const setup = workerData as WorkerSetup
-const source = cached(new VocFolder(setup.files), setup.cacheBytes)
+const samples = cached(new VocFolder(setup.files), setup.cacheBytes)
+// Between two samples, because a thread that is ended inside one may take the process with it: Node 24 aborts where it finds a
+// decompressor that was made but not yet set up.
+const source: SampleSource = {
+  readSample(index) {
+    if (Atomics.load(setup.closed, 0) !== 0) throw new Error("Loader: it is closed")
+    return samples.readSample(index)
+  },
+}
 const transform = buildTransform(setup.transform)
 
 let queue: Promise<unknown> = Promise.resolve()

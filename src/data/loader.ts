@@ -48,6 +48,7 @@ export class Loader {
   readonly #prefetch: number
   readonly #transform: Transform
   readonly #pool: Piscina<WorkerTask, WorkerAnswer> | undefined
+  readonly #closed = new Int32Array(new SharedArrayBuffer(4)) // seen by the workers
   #isClosed = false
 
   constructor(
@@ -84,6 +85,7 @@ export class Loader {
           files: dataset.files,
           transform,
           cacheBytes: Math.floor(cacheBytes / workers),
+          closed: this.#closed,
         } satisfies WorkerSetup,
       })
       this.#pool.on("error", () => {}) // an idle worker died: the pool has replaced it, and a batch that fails says so itself
@@ -121,7 +123,8 @@ export class Loader {
   /** Ends the worker threads. An iteration that still waits for a batch then ends with an error. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
-    await this.#pool?.destroy()
+    Atomics.store(this.#closed, 0, 1)
+    await this.#pool?.close({ force: true }) // once the samples at hand are done, see loader-worker.ts
   }
 
   *#trainingPlans(startStep: number): Generator<BatchPlan> {
