@@ -3,7 +3,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { afterEach, beforeEach, expect, test } from "vitest"
 import { UserError } from "./errors.ts"
-import { writeFileAtomic } from "./files.ts"
+import { copyFileAtomic, writeFileAtomic } from "./files.ts"
 
 let folder: string
 beforeEach(() => {
@@ -45,4 +45,15 @@ test("what the file system refuses is one sentence with the path", () => {
   expect(() => writeFileAtomic(join(folder, "file", "model"), "x")).toThrow(/part of its path is a file/)
   expect(() => writeFileAtomic(join(folder, "n".repeat(300)), "x")).toThrow(/name is too long/)
   expect(readdirSync(folder)).toEqual(["file"])
+})
+
+test("a copy is there as a whole, its source stays, and nothing else is left", () => {
+  const [from, to] = [join(folder, "last"), join(folder, "earlier")]
+  writeFileAtomic(from, "new")
+  writeFileAtomic(to, "old")
+  copyFileAtomic(from, to)
+  expect([readFileSync(from, "utf8"), readFileSync(to, "utf8")]).toEqual(["new", "new"])
+  expect(() => copyFileAtomic(join(folder, "none"), to)).toThrow(/Cannot copy .*: it does not exist/)
+  expect(readFileSync(to, "utf8")).toBe("new")
+  expect(readdirSync(folder).sort()).toEqual(["earlier", "last"])
 })

@@ -1,6 +1,6 @@
 // Writing files that are either complete or not there, and the file system's refusals in words.
 import { randomUUID } from "node:crypto"
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs"
+import { closeSync, copyFileSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { UserError } from "./errors.ts"
 
@@ -59,6 +59,22 @@ export function writeFileAtomic(path: string, content: string | Uint8Array | Ite
     throw error
   }
   syncFolder(dirname(path))
+}
+
+/**
+ * Copies a file; `to` is the old one or the whole copy, and `from` stays where it is meanwhile.
+ * @throws UserError when the file system refuses
+ */
+export function copyFileAtomic(from: string, to: string): void {
+  const temporary = join(dirname(to), `.${basename(to).slice(0, 100)}.${randomUUID()}.tmp`)
+  try {
+    copyFileSync(from, temporary)
+    renameSync(temporary, to)
+  } catch (cause) {
+    rmSync(temporary, { force: true })
+    throw new UserError(`Cannot copy ${from} to ${to}: ${fileProblem(cause)}.`, { cause })
+  }
+  syncFolder(dirname(to))
 }
 
 function writeAll(file: number, bytes: Uint8Array): void {

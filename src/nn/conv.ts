@@ -69,7 +69,8 @@ export class Conv2d extends Module {
 
   /** libtorch has no fast gradients for such a one (native/depthwise-convolution.cc). */
   get #isDilatedDepthwise(): boolean {
-    return this.groups > 1 && this.groups === this.weight.size(0) && Math.max(...pair(this.dilation)) > 1
+    const isDepthwise = this.groups > 1 && this.groups === this.weight.size(0) && this.weight.size(1) === 1
+    return isDepthwise && Math.max(...pair(this.dilation)) > 1
   }
 
   #samePadding(x: Tensor, weight: Tensor): [top: number, bottom: number, left: number, right: number] {

@@ -1,6 +1,6 @@
 // What layers refuse, and the functions between them. That layers compute what PyTorch's do: tests/parity.
 import { expect, test } from "vitest"
-import { arange, full, noGrad, ones, type Tensor, zeros } from "../torch/index.ts"
+import { arange, full, noGrad, ones, randn, type Tensor, tidy, zeros } from "../torch/index.ts"
 import { BatchNorm2d, Conv2d, cropTo, GroupNorm, init, interpolate, padToMultiple, softmax } from "./index.ts"
 
 const image = (height: number, width: number): Tensor => arange(height * width).view([1, 1, height, width])
@@ -106,4 +106,14 @@ test("initialisers leave no history, with and without noGrad", () => {
   expect(new Set(conv.weight.data() as Float32Array)).toEqual(new Set([0.5]))
   using _ = noGrad()
   expect(conv.call(ones([1, 2, 1, 1])).requiresGrad).toBe(false)
+})
+
+test("a dilated convolution of two channels a group, which is not depthwise, learns", () => {
+  using conv = new Conv2d(4, 2, 3, { groups: 2, dilation: 2 })
+  tidy(() => {
+    const y = conv.call(randn([1, 4, 7, 7]).permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2]))
+    y.sum().backward()
+    expect(y.shape).toEqual([1, 2, 3, 3])
+    expect(conv.weight.grad?.shape).toEqual([2, 2, 3, 3])
+  })
 })

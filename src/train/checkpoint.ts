@@ -70,13 +70,14 @@ export function saveWeights(path: string, model: AnyModule, metadata: Record<str
   saveSafetensors(path, model.stateDict(), metadata)
 }
 
-/** A batch as the model got it: images [N, 3, H, W], labels [N, H, W], and whose they are. */
-export function saveBatch(path: string, { images, masks, shape: [n, h, w], ids, step, epoch }: Batch): void {
+/** A batch as the model got it: images [N, 3, H, W], labels (and alpha, of mattes) [N, H, W], and whose they are. */
+export function saveBatch(path: string, { images, masks, alpha, shape: [n, h, w], ids, step, epoch }: Batch): void {
   tidy(() => {
     const tensors = new Map([
       ["images", fromData(images, [n, 3, h, w])],
       ["labels", fromData(masks, [n, h, w])],
     ])
+    if (alpha) tensors.set("alpha", fromData(alpha, [n, h, w]))
     saveSafetensors(path, tensors, { ids: JSON.stringify(ids), batch: String(step), epoch: String(epoch) })
   })
 }

@@ -129,6 +129,15 @@ test("rates and lengths that contradict each other", () => {
   expect(() => scheduleOf(config({ slowStart: 100 }), 100)).toThrow(
     "slowStart is 100 steps and the run has 100: its schedule would never begin.",
   )
+  // a share is rounded to whole steps, and may become all of a short run
+  for (const [slowStart, steps] of [
+    [0.75, 2],
+    [0.96, 10],
+  ] as const) {
+    expect(() => scheduleOf(config({ slowStart }), steps)).toThrow(
+      `slowStart is ${slowStart}, ${steps} steps and the run has ${steps}: its schedule would never begin.`,
+    )
+  }
 })
 
 test("a configuration that was written out is read back: the options say the same twice", () => {

@@ -7,6 +7,7 @@ import {
   type ScheduleOptions,
   schedules,
   slowStart,
+  slowSteps,
   warmup,
 } from "../optim/index.ts"
 import type { NameKey, TrainConfig } from "./config.ts"
@@ -44,8 +45,11 @@ export function scheduleOf(config: TrainConfig & { learningRate: number }, steps
   })
   const schedule = createSchedule(config.schedule, Object.fromEntries(given))
   if (until !== null) {
-    if (steps !== undefined && until >= steps) {
-      throw new UserError(`slowStart is ${until} steps and the run has ${steps}: its schedule would never begin.`)
+    if (steps !== undefined && slowSteps(until, steps) >= steps) {
+      const length = `${slowSteps(until, steps)} steps`
+      throw new UserError(
+        `slowStart is ${until >= 1 ? length : `${until}, ${length}`} and the run has ${steps}: its schedule would never begin.`,
+      )
     }
     const rate = (config.slowStartLearningRate ?? SLOW_START_RATE) / learningRate
     return slowStart(schedule, { until, rate, form: config.slowStartForm ?? "constant" })

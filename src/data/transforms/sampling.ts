@@ -78,7 +78,6 @@ class Axis {
     this.to = this.from + valid
     for (let i = this.from; i < this.to; i++) {
       const position = start + (isFlipped ? size - 1 - i : i)
-      // Multiplied before it is divided: half way between two pixels is then exactly half way.
       const center = align ? alignedPosition(position, input, scaled) + 0.5 : (position + 0.5) * (input / scaled)
       const s = Math.max(0, center - 0.5)
       const before = Math.min(Math.floor(s), input - 1)
@@ -90,6 +89,7 @@ class Axis {
   }
 }
 
+/** Multiplied before it is divided: half way between two pixels is then exactly half way. */
 const alignedPosition = (position: number, input: number, scaled: number) =>
   scaled > 1 ? (position * (input - 1)) / (scaled - 1) : 0
 
