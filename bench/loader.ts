@@ -4,10 +4,12 @@
 //   node scripts/with-node.mjs bench/loader.ts --data VOC2012 [--rounds 7] [--workers 2] [--images 200] [--batch 8] [--crop 513]
 //     [--split train] [--python /usr/bin/python3]
 // AMD EPYC (Zen 5), 2 cores with other work on them, 2 workers, n = 5: from files 2.6 times torchvision, from memory 2.9 times.
+
 import { execFileSync } from "node:child_process"
 import { availableParallelism, cpus } from "node:os"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
+import { median } from "../src/arrays.ts"
 import { table } from "../src/cli/output.ts"
 import { Loader } from "../src/data/loader.ts"
 import { openVocFolder, VocFolder } from "../src/data/voc-folder.ts"
@@ -54,7 +56,6 @@ function measureTorchvision(from: string): number {
   return Number(execFileSync(python, [script, data!, split, ...numbers, from], { encoding: "utf8" }))
 }
 
-const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1]!
 const rows: string[][] = []
 for (const from of ["files", "cache"]) {
   await using loader = new Loader(dataset, {

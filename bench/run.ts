@@ -2,12 +2,14 @@
 // The two run as separate processes that take turns (ours, Python, ours, Python ...), so that a change of the machine's
 // speed meets both. Reported are the median over the rounds, the best round, and the ratio Python / ours of each.
 //   npm run bench [-- --rounds 15] [-- --python /usr/bin/python3] [-- --only unet32-train]
+
 import { type ChildProcess, spawn } from "node:child_process"
 import { mkdirSync, writeFileSync } from "node:fs"
 import { availableParallelism, cpus } from "node:os"
 import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
+import { median } from "../src/arrays.ts"
 import { table } from "../src/cli/output.ts"
 import { workloads } from "./workloads.ts"
 
@@ -119,12 +121,4 @@ if (!options.only) {
   const date = new Date().toISOString().slice(0, 10)
   const machine = { processor: cpus()[0]?.model.trim(), threads, node: process.versions.node, libtorch: versions, date }
   writeFileSync(`${folder}/latest.json`, `${JSON.stringify({ machine, results }, null, 2)}\n`)
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  return sorted.length % 2
-    ? (sorted[middle] as number)
-    : ((sorted[middle - 1] as number) + (sorted[middle] as number)) / 2
 }

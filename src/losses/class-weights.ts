@@ -1,4 +1,5 @@
 // Class weights from how often the classes occur, so that a class of few pixels is worth learning.
+import { median } from "../arrays.ts"
 import { UserError } from "../errors.ts"
 
 /** What was counted in the training masks; all are [K]. */
@@ -74,10 +75,4 @@ export function classWeightsOf(
   throw new UserError(
     `classWeights has ${spec.length} numbers, and there are ${names.length} classes: ${names.join(", ")}. Give one for each, in this order.`,
   )
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const half = sorted.length / 2
-  return sorted.length % 2 === 1 ? sorted[Math.floor(half)]! : (sorted[half - 1]! + sorted[half]!) / 2
 }

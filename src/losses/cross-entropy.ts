@@ -84,8 +84,12 @@ export function reduceLosses(
   return losses.sum().div(total.add(total.eq(0)))
 }
 
-/** The weight of each pixel's class, [N, H, W]; 0 where ignored. The labels must have been checked. */
-export function weightsOf(target: Tensor, weight: Tensor, ignoreIndex: number): Tensor {
+/** The losses of the pixels, [N, H, W], times the weights of their classes, if there are any. The labels must have been checked. */
+export const weigh = (losses: Tensor, target: Tensor, weight: Tensor | undefined, ignoreIndex: number): Tensor =>
+  weight ? losses.mul(weightsOf(target, weight, ignoreIndex)) : losses
+
+/** The weight of each pixel's class, [N, H, W]; 0 where ignored. */
+function weightsOf(target: Tensor, weight: Tensor, ignoreIndex: number): Tensor {
   return tidy(() => {
     const counted = target.ne(ignoreIndex)
     const weights = aten.index_select(weight, 0, target.mul(counted).flatten()).view(target.shape)

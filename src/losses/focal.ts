@@ -3,7 +3,7 @@
 import { UserError } from "../errors.ts"
 import { aten, type Tensor, tidy } from "../torch/index.ts"
 import { checkShapes } from "./check.ts"
-import { type CrossEntropyOptions, crossEntropy, reduceLosses, weightsOf } from "./cross-entropy.ts"
+import { type CrossEntropyOptions, crossEntropy, reduceLosses, weigh } from "./cross-entropy.ts"
 
 export interface FocalOptions extends Omit<CrossEntropyOptions, "labelSmoothing"> {
   /** How much easy pixels are turned down; 0 is cross-entropy, the paper's best is 2. */
@@ -23,19 +23,18 @@ export interface FocalOptions extends Omit<CrossEntropyOptions, "labelSmoothing"
 export function focal(
   logits: Tensor,
   target: Tensor,
-  { weight, ignoreIndex = 255, reduction = "mean", gamma = 2 }: FocalOptions = {},
+  { weight, ignoreIndex = 255, reduction = "mean", gamma }: FocalOptions = {},
 ): Tensor {
   checkShapes("focal", logits, target, weight)
   return tidy(() => {
     const plain = crossEntropy(logits, target, { ignoreIndex, reduction: "none" })
-    const losses = focus(plain, gamma)
-    const weighted = weight ? losses.mul(weightsOf(target, weight, ignoreIndex)) : losses
-    return reduceLosses(weighted, target, { weight, ignoreIndex, reduction })
+    const losses = weigh(focus(plain, gamma), target, weight, ignoreIndex)
+    return reduceLosses(losses, target, { weight, ignoreIndex, reduction })
   })
 }
 
-/** (1 - p)^gamma (-log p) of each pixel's -log p. @throws UserError when gamma is below 0 */
-export function focus(losses: Tensor, gamma: number): Tensor {
+/** (1 - p)^gamma (-log p) of each pixel's -log p; gamma 2 is the paper's. @throws UserError when gamma is below 0 */
+export function focus(losses: Tensor, gamma = 2): Tensor {
   if (!(gamma >= 0)) throw new UserError(`focal: gamma is ${gamma}; expected 0 (cross-entropy) or more, such as 2.`)
   if (gamma === 0) return losses.alias()
   return tidy(() => {

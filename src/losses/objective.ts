@@ -7,7 +7,7 @@
 import { didYouMean, UserError } from "../errors.ts"
 import { aten, fromData, levers, OpError, type Tensor, tidy, upsampledCrossEntropy } from "../torch/index.ts"
 import { checkLabels, checkWeight } from "./check.ts"
-import { crossEntropy, type Reduction, reduceLosses, weightsOf } from "./cross-entropy.ts"
+import { crossEntropy, type Reduction, reduceLosses, weigh } from "./cross-entropy.ts"
 import { focus } from "./focal.ts"
 import { type Loss, type LossName, losses, lossNames } from "./index.ts"
 import { mattingCrossEntropy } from "./matting.ts"
@@ -53,9 +53,15 @@ export type Objective = (
 
 const IGNORE = 255
 
-/** Losses that are a mean of losses of pixels: these can be mined, and enlarge small logits in passing. */
-const pixelwise: readonly LossName[] = ["cross-entropy", "focal"]
-export const isPixelwise = ({ name }: LossTerm): boolean => pixelwise.includes(name)
+/**
+ * Losses that are a mean of losses of pixels, as what they make of a pixel's -log p. These can be mined, and enlarge small
+ * logits in passing: a loss of pixels has its line here beside that in index.ts.
+ */
+const pixelwise: Readonly<Partial<Record<LossName, (nll: Tensor, options: ObjectiveOptions) => Tensor>>> = {
+  "cross-entropy": (nll) => nll,
+  focal: (nll, { focalGamma }) => focus(nll, focalGamma),
+}
+export const isPixelwise = ({ name }: LossTerm): boolean => pixelwise[name] !== undefined
 
 /**
  * "cross-entropy", "cross-entropy + 0.5 dice", "0.7 focal + 0.3 lovasz-softmax".
@@ -105,22 +111,26 @@ export function createObjective(options: ObjectiveOptions): Objective {
 }
 
 function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: ObjectiveOptions, step: number): Tensor {
-  const { weight, reduction = "mean", labelSmoothing = 0, focalGamma = 2, mining } = options
+  const { weight, reduction = "mean", labelSmoothing = 0, mining } = options
   checkWeight(name, logits, weight)
   const common = { weight, reduction, ignoreIndex: IGNORE }
   const smoothing = name === "cross-entropy" ? labelSmoothing : 0
   if (name === "cross-entropy" && !mining && (smoothing > 0 || isSameSize(logits, target))) {
     return crossEntropy(atSizeOf(logits, target), target, { ...common, labelSmoothing: smoothing })
   }
-  const nll = negativeLogLikelihood(logits, target)
-  let each = name === "focal" ? focus(nll, focalGamma) : nll // [N, H, W]
+  let each: Tensor // [N, H, W], weighted
+  let nll: Tensor | undefined
   if (smoothing > 0) {
     each = crossEntropy(atSizeOf(logits, target), target, { ...common, labelSmoothing: smoothing, reduction: "none" })
-  } else if (weight) each = each.mul(weightsOf(target, weight, IGNORE))
+  } else {
+    nll = negativeLogLikelihood(logits, target)
+    each = weigh(pixelwise[name]!(nll, options), target, weight, IGNORE)
+  }
   if (!mining) return reduceLosses(each, target, common)
   if ("topK" in mining) return meanOfTopK(each, minedShare(mining, step))
   const { threshold, minKept = Math.floor(target.numel / 16) } = mining
-  const hard = hardPixels(nll.detach(), target.ne(IGNORE), { threshold, minKept })
+  const likelihood = (nll ?? negativeLogLikelihood(logits, target)).detach()
+  const hard = hardPixels(likelihood, target.ne(IGNORE), { threshold, minKept })
   const mined = aten.masked_fill_Scalar(target, aten.logical_not(hard), IGNORE)
   return reduceLosses(each.mul(hard), mined, common)
 }

@@ -2,7 +2,7 @@
 // Since torch 1.6 a zip archive: <name>/data.pkl is a pickle, <name>/data/<key> the elements of each storage. Before, four
 // pickles (magic number, version, system, objects), a fifth with the storages' keys, then each storage: count, elements.
 // https://github.com/pytorch/pytorch/blob/v1.13.1/torch/serialization.py
-import { groupBy } from "../group-by.ts"
+import { groupBy } from "../arrays.ts"
 import { fromData } from "./create.ts"
 import { call } from "./dispatch.ts"
 import { bytesPerElement, type DType } from "./dtype.ts"

@@ -19,7 +19,8 @@ import {
   readInitialWeights,
 } from "./initialize.ts"
 import { keptClassWeights } from "./objective.ts"
-import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen } from "./prepare.ts"
+import { positionsInSteps } from "./optimisation.ts"
+import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen, settleBatchNorm } from "./prepare.ts"
 import type { RunFolder } from "./run-folder.ts"
 
 /** VOC's, with background. */
@@ -52,8 +53,7 @@ export async function explainConfig(asked: TrainConfig, options: ExplainOptions 
     using model = tidy(() => createModel(resolved.model, { ...modelOptions(resolved), numClasses }))
     refuseIdleOptions(resolved, model)
     const isFolded = initial?.tensors !== undefined && isFoldedWith(model, initial as InitialWeights, resolved, classes)
-    const batchNorm = resolved.batchNorm === "auto" ? (isFolded ? "unfold" : "train") : resolved.batchNorm
-    const config = { ...resolved, batchNorm } as const
+    const config = settleBatchNorm(resolved, isFolded)
     applyToLayers(config, model)
 
     const needsCensus =
@@ -111,12 +111,9 @@ async function batchesOf(trainSet: VocFolder, batchSize: number): Promise<number
 
 /** @throws UserError for places in steps where nobody knows how many there are */
 function refuseSteps(config: TrainConfig): void {
-  for (const key of ["decaySteps", "stepSize", "milestones", "restartEvery", "slowStart"] as const) {
-    const counts = [config[key] ?? []].flat().filter((value) => value >= 1)
-    if (counts.length > 0) {
-      throw new UserError(
-        `${key} is ${counts.join(",")} steps, but how many there are in ${config.epochs} epochs depends on the data: give data, or a length in steps.`,
-      )
-    }
+  for (const [key, counts] of positionsInSteps(config)) {
+    throw new UserError(
+      `${key} is ${counts} steps, but how many there are in ${config.epochs} epochs depends on the data: give data, or a length in steps.`,
+    )
   }
 }

@@ -3,9 +3,9 @@
 // explanations are compared fact by fact.
 
 import { isDeepStrictEqual } from "node:util"
+import { groupBy } from "../arrays.ts"
 import type { Census } from "../data/census.ts"
 import type { LabelMap } from "../data/label-map.ts"
-import { groupBy } from "../group-by.ts"
 import { minedShare } from "../losses/mining.ts"
 import { encoderNameOf, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf } from "../nn/index.ts"

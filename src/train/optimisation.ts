@@ -123,15 +123,21 @@ function refuseOfSchedule(config: TrainConfig, refuse: Refuse, name: NameKey): v
     refuse("warmup", `and ${slow !== null ? name("slowStart") : "one-cycle"} both say how the run begins: give one.`)
   }
   if (config.steps !== null || config.epochs !== null) return
-  for (const key of ["decaySteps", "stepSize", "milestones", "restartEvery", "slowStart"] as const) {
-    const counts = [config[key] ?? []].flat().filter((value) => value >= 1)
-    if (counts.length > 0) {
-      refuse(
-        key,
-        `is ${counts.join(",")} steps, but how many steps a time budget allows is not known before: give shares of the run, such as 0.3, or a length in ${name("steps")} or ${name("epochs")}.`,
-      )
-    }
+  for (const [key, counts] of positionsInSteps(config)) {
+    refuse(
+      key,
+      `is ${counts} steps, but how many steps a time budget allows is not known before: give shares of the run, such as 0.3, or a length in ${name("steps")} or ${name("epochs")}.`,
+    )
   }
+}
+
+/** The options that give places in the run as numbers of steps, not as shares, with these numbers: ["milestones", "100,200"]. */
+export function positionsInSteps(config: TrainConfig): [key: keyof TrainConfig, counts: string][] {
+  const keys = ["decaySteps", "stepSize", "milestones", "restartEvery", "slowStart"] as const
+  return keys.flatMap((key) => {
+    const counts = [config[key] ?? []].flat().filter((value) => value >= 1)
+    return counts.length > 0 ? [[key, counts.join(",")] as [keyof TrainConfig, string]] : []
+  })
 }
 
 /** The schedules that an option is for. */

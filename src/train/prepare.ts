@@ -32,6 +32,10 @@ export function resolveOpen(
   }
 }
 
+/** What "auto" means once it is known whether the weights' batch-norm is folded. */
+export const settleBatchNorm = (config: ResolvedConfig, isFolded: boolean): ResolvedConfig =>
+  config.batchNorm === "auto" ? { ...config, batchNorm: isFolded ? "unfold" : "train" } : config
+
 /** @throws UserError for an option that would do nothing */
 export function refuseIdleOptions(config: TrainConfig, model: SegmentationModel): void {
   const { freeze, batchNorm, headRate, auxWeight, auxRate, lastLayerMultiplier, lastLayers, layerDecay } = config

@@ -19,7 +19,7 @@ import { initializeEncoder, initializeModel, readInitialWeights, unfoldEncoder }
 import { keepClassWeights, keptClassWeights, objectiveOf } from "./objective.ts"
 import { initialStatisticsNotice, optimisationNotices, scheduleOf } from "./optimisation.ts"
 import { optimizerFor } from "./parameter-groups.ts"
-import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen } from "./prepare.ts"
+import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen, settleBatchNorm } from "./prepare.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
 import { type Length, Trainer, type TrainerEvents, TrainingError } from "./trainer.ts"
 import { trainTransform } from "./transforms.ts"
@@ -148,7 +148,7 @@ async function execute(
   }
   for (const tensor of initial?.tensors.values() ?? []) tensor.dispose()
   const isFolded = initial !== null && model.backbone !== undefined && foldedBatchNorms(model.backbone).length > 0
-  if (config.batchNorm === "auto") config = { ...config, batchNorm: isFolded ? "unfold" : "train" }
+  config = settleBatchNorm(config, isFolded)
   applyToLayers(config, model)
   model.to({ memoryFormat: preferredMemoryFormat(model) })
 

@@ -1,4 +1,5 @@
 // How a configuration transforms its training images: the loader's transform, made of the flat options.
+import { median } from "../arrays.ts"
 import type { Census } from "../data/census.ts"
 import type { LabelMap } from "../data/label-map.ts"
 import { normalizations, type TransformSpec } from "../data/transforms/index.ts"
@@ -60,11 +61,9 @@ function labelsOf(names: readonly string[], { classes }: LabelMap, { pixels }: C
 
 /** Those that occur, with fewer pixels than the median of those that occur. */
 export function rareClasses(pixels: ArrayLike<number>): number[] {
-  const present = Array.from(pixels).filter((count) => count > 0)
-  const sorted = present.toSorted((a, b) => a - b)
-  const median = (sorted[(sorted.length - 1) >> 1]! + sorted[sorted.length >> 1]!) / 2
+  const middle = median(Array.from(pixels).filter((count) => count > 0))
   return Array.from(pixels, (count, label) => ({ count, label }))
-    .filter(({ count }) => count > 0 && count < median)
+    .filter(({ count }) => count > 0 && count < middle)
     .map(({ label }) => label)
 }
 
