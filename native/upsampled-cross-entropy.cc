@@ -23,8 +23,8 @@
 namespace pixelwise {
 namespace {
 
-at::Tensor composed(const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index) {
-  const at::Tensor enlarged = at::upsample_bilinear2d(logits, {target.size(1), target.size(2)}, /*align_corners=*/false);
+at::Tensor composed(const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index, bool align_corners) {
+  const at::Tensor enlarged = at::upsample_bilinear2d(logits, {target.size(1), target.size(2)}, align_corners);
   return at::cross_entropy_loss(enlarged, target, {}, at::Reduction::None, ignore_index);
 }
 
@@ -32,16 +32,18 @@ at::Tensor composed(const at::Tensor& logits, const at::Tensor& target, int64_t 
 
 // --- where an enlarged pixel comes from -----------------------------------------------------------------------------------
 
-// One axis, as upsample_bilinear2d with align_corners=false: pixel X lies at s = max(0, (X + 0.5) small / large - 0.5), between
-// first[X] = floor(s) and second[X], with weight[X] for the second.
+// One axis, as in upsample_bilinear2d: pixel X lies at s = max(0, (X + 0.5) small / large - 0.5), with align_corners at
+// s = X (small - 1) / (large - 1), between first[X] = floor(s) and second[X], with weight[X] for the second.
 struct Axis {
   std::vector<int32_t> first, second;
   std::vector<float> weight;
 
-  Axis(int64_t small, int64_t large) : first(large), second(large), weight(large) {
-    const float scale = static_cast<float>(small) / static_cast<float>(large);
+  Axis(int64_t small, int64_t large, bool align_corners) : first(large), second(large), weight(large) {
+    const int64_t corners = align_corners ? 1 : 0;
+    const float scale = large > corners ? static_cast<float>(small - corners) / static_cast<float>(large - corners) : 0.0f;
+    const float half = align_corners ? 0.0f : 0.5f;
     for (int64_t x = 0; x < large; ++x) {
-      const float s = std::max(0.0f, scale * (static_cast<float>(x) + 0.5f) - 0.5f);
+      const float s = std::max(0.0f, scale * (static_cast<float>(x) + half) - half);
       first[x] = static_cast<int32_t>(std::min<int64_t>(static_cast<int64_t>(s), small - 1));
       second[x] = first[x] + (first[x] < small - 1 ? 1 : 0);
       weight[x] = s - static_cast<float>(first[x]);
@@ -130,7 +132,7 @@ FOR_EACH_PROCESSOR void add_scaled(float* RESTRICT to, const float* RESTRICT fro
 // The logits, [N, h, w, 8 eights], and how they become rows of pixels.
 class Enlargement {
  public:
-  Enlargement(const at::Tensor& logits, const at::Tensor& target)
+  Enlargement(const at::Tensor& logits, const at::Tensor& target, bool align_corners)
       : images(target.size(0)),
         classes(logits.size(1)),
         eights((classes + 7) / 8),
@@ -138,8 +140,8 @@ class Enlargement {
         width(target.size(2)),
         low_height(logits.size(2)),
         low_row(logits.size(3) * eights * 8),
-        down(logits.size(2), height),
-        right(logits.size(3), width),
+        down(logits.size(2), height, align_corners),
+        right(logits.size(3), width, align_corners),
         logits_(at::constant_pad_nd(logits.permute({0, 2, 3, 1}), {0, 8 * eights - classes}, kNoClass).contiguous()) {}
 
   const int64_t images, classes, eights, height, width, low_height, low_row;
@@ -157,8 +159,9 @@ class Enlargement {
 };
 
 struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> {
-  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index) {
-    const Enlargement of(logits, target);
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index,
+                            bool align_corners) {
+    const Enlargement of(logits, target, align_corners);
     const at::Tensor labels = target.contiguous();
     const at::Tensor sums = at::empty(target.sizes(), logits.options(), at::MemoryFormat::Contiguous), rest = at::empty_like(sums);
     const int64_t* labels_data = labels.data_ptr<int64_t>();
@@ -175,6 +178,7 @@ struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> 
     });
     context->save_for_backward({logits, target});
     context->saved_data["ignore_index"] = ignore_index;
+    context->saved_data["align_corners"] = align_corners;
     return sums.log_().add_(rest);
   }
 
@@ -182,11 +186,12 @@ struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> 
     const auto saved = context->get_saved_variables();
     const at::Tensor &logits = saved[0], &target = saved[1], none;
     const int64_t ignore_index = context->saved_data["ignore_index"].toInt();
+    const bool align_corners = context->saved_data["align_corners"].toBool();
     if (at::GradMode::is_enabled()) {  // with createGraph: by operators that have a derivative themselves
-      const auto made = torch::autograd::grad({composed(logits, target, ignore_index)}, {logits}, {gradients[0]}, true, true);
-      return {made[0], none, none};
+      const auto made = torch::autograd::grad({composed(logits, target, ignore_index, align_corners)}, {logits}, {gradients[0]}, true, true);
+      return {made[0], none, none, none};
     }
-    const Enlargement of(logits, target);
+    const Enlargement of(logits, target, align_corners);
     const at::Tensor labels = target.contiguous(), dy = gradients[0].contiguous();
     // Bands of rows, each with sums of its own: one for each thread, where there are fewer images than threads.
     const int64_t bands = std::min<int64_t>(of.height, (at::get_num_threads() + of.images - 1) / of.images);
@@ -208,13 +213,13 @@ struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> 
         }
       }
     });
-    return {parts.sum(1).narrow(3, 0, of.classes).permute({0, 3, 1, 2}), none, none};
+    return {parts.sum(1).narrow(3, 0, of.classes).permute({0, 3, 1, 2}), none, none, none};
   }
 };
 
 #endif
 
-at::Tensor upsampled_cross_entropy(const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index) {
+at::Tensor upsampled_cross_entropy(const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index, bool align_corners) {
   TORCH_CHECK(logits.dim() == 4 && target.dim() == 3 && logits.size(0) == target.size(0) && target.scalar_type() == at::kLong,
               "upsampled_cross_entropy: expected logits [N, K, h, w] and int64 target [N, H, W], got ", logits.sizes(), " and ", target.scalar_type(), " ",
               target.sizes());
@@ -222,13 +227,13 @@ at::Tensor upsampled_cross_entropy(const at::Tensor& logits, const at::Tensor& t
   constexpr int64_t most = std::numeric_limits<int32_t>::max();
   const bool is_ours = logits.is_cpu() && target.is_cpu() && logits.scalar_type() == at::kFloat && logits.numel() > 0 && target.numel() > 0 &&
                        logits.size(3) < most && target.size(1) < most && target.size(2) < most;
-  if (is_ours) return UpsampledCrossEntropy::apply(logits, target, ignore_index);
+  if (is_ours) return UpsampledCrossEntropy::apply(logits, target, ignore_index, align_corners);
 #endif
-  return composed(logits, target, ignore_index);
+  return composed(logits, target, ignore_index, align_corners);
 }
 
 TORCH_LIBRARY_FRAGMENT(pixelwise, library) {
-  library.def("upsampled_cross_entropy(Tensor logits, Tensor target, int ignore_index) -> Tensor", upsampled_cross_entropy);
+  library.def("upsampled_cross_entropy(Tensor logits, Tensor target, int ignore_index, bool align_corners) -> Tensor", upsampled_cross_entropy);
 }
 
 }  // namespace

@@ -247,9 +247,15 @@ describe("labels made small", () => {
       ],
       { dtype: "int64" },
     )
-    expect(Array.from(shrinkLabels(labels, [2, 3]).data() as BigInt64Array, Number)).toEqual([0, 2, 4, 10, 12, 14])
-    expect(Array.from(shrinkLabels(labels, [1, 2]).data() as BigInt64Array, Number)).toEqual([0, 4])
-    expect(shrinkLabels(labels, [3, 5]).data()).toEqual(labels.data())
+    const shrunk = (size: readonly [number, number], alignCorners: boolean) =>
+      Array.from(shrinkLabels(labels, size, { alignCorners }).data() as BigInt64Array, Number)
+    expect(shrunk([2, 3], true)).toEqual([0, 2, 4, 10, 12, 14])
+    expect(shrunk([1, 2], true)).toEqual([0, 4])
+    // F.interpolate(torch.arange(15.).view(1, 1, 3, 5), size, mode="nearest-exact"), torch 1.13
+    expect(shrunk([2, 3], false)).toEqual([0, 2, 4, 10, 12, 14])
+    expect(shrunk([1, 2], false)).toEqual([6, 8])
+    expect(shrunk([2, 4], false)).toEqual([0, 1, 3, 4, 10, 11, 13, 14])
+    for (const alignCorners of [true, false]) expect(shrunk([3, 5], alignCorners)).toEqual([...Array(15).keys()])
   })
 
   test("the loss is that of the small logits and labels", () => {
@@ -309,7 +315,7 @@ describe("a matte takes the place of labels", () => {
   test("made as small as the logits", () => {
     tidy(() => {
       const x = logits.narrow(2, 0, 1) // [1, 2, 1, 2]: the upper row of the matte is left
-      expect(of({ upsampleLogits: false }, x).item()).toBeCloseTo((each[0]! + each[1]!) / 2, 12)
+      expect(of({ upsampleLogits: false, alignCorners: true }, x).item()).toBeCloseTo((each[0]! + each[1]!) / 2, 12)
     })
   })
 

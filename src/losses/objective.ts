@@ -5,6 +5,7 @@
 //   logits of each scale of an image pyramid, the same --------------------------------------+
 //   aux, the same ---------------------------------------------------------------------- x 0.4 --'
 import { didYouMean, UserError } from "../errors.ts"
+import { interpolate } from "../nn/index.ts"
 import { aten, fromData, levers, OpError, type Tensor, tidy, upsampledCrossEntropy } from "../torch/index.ts"
 import { checkLabels, checkWeight } from "./check.ts"
 import { crossEntropy, type Reduction, reduceLosses, weigh } from "./cross-entropy.ts"
@@ -30,6 +31,8 @@ export interface ObjectiveOptions {
   readonly mining?: Mining | undefined
   /** Whether the logits are enlarged to the size of the labels (bilinear); otherwise the labels are made as small (nearest). */
   readonly upsampleLogits?: boolean
+  /** Whether the one or the other keeps the centres of the corner pixels in place, or the edges of the picture. */
+  readonly alignCorners?: boolean
   /** Factor of the auxiliary head's loss. */
   readonly auxWeight?: number
 }
@@ -90,15 +93,16 @@ export function parseLoss(text: string): LossTerm[] {
 
 /** The function that a training step minimises. */
 export function createObjective(options: ObjectiveOptions): Objective {
-  const { auxWeight = 0.4, upsampleLogits = true } = options // 0.4: Zhao et al. 2017, https://arxiv.org/abs/1612.01105
+  const { auxWeight = 0.4, upsampleLogits = true, alignCorners } = options // 0.4: Zhao et al. 2017, https://arxiv.org/abs/1612.01105
   const lossOf = (logits: Tensor, { labels, alpha }: Truth, step: number): Tensor => {
-    const atSize = (truth: Tensor) => (upsampleLogits ? truth : shrinkLabels(truth, [logits.size(2), logits.size(3)]))
+    const small = [logits.size(2), logits.size(3)] as const
+    const atSize = (truth: Tensor) => (upsampleLogits ? truth : shrinkLabels(truth, small, { alignCorners }))
     if (alpha) return matteLoss(logits, atSize(alpha), options, step)
     const target = atSize(labels)
     const terms = options.terms.map((term) => {
       const value = isPixelwise(term)
         ? pixelLoss(term.name, logits, target, options, step)
-        : (losses[term.name] as Loss)(atSizeOf(logits, target), target, { weight: options.weight })
+        : (losses[term.name] as Loss)(atSizeOf(logits, target, options), target, { weight: options.weight })
       return term.factor === 1 ? value : value.mul(term.factor)
     })
     return terms.reduce((sum, value) => sum.add(value))
@@ -116,20 +120,21 @@ function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: Obje
   const common = { weight, reduction, ignoreIndex: IGNORE }
   const smoothing = name === "cross-entropy" ? labelSmoothing : 0
   if (name === "cross-entropy" && !mining && (smoothing > 0 || isSameSize(logits, target))) {
-    return crossEntropy(atSizeOf(logits, target), target, { ...common, labelSmoothing: smoothing })
+    return crossEntropy(atSizeOf(logits, target, options), target, { ...common, labelSmoothing: smoothing })
   }
   let each: Tensor // [N, H, W], weighted
   let nll: Tensor | undefined
   if (smoothing > 0) {
-    each = crossEntropy(atSizeOf(logits, target), target, { ...common, labelSmoothing: smoothing, reduction: "none" })
+    const large = atSizeOf(logits, target, options)
+    each = crossEntropy(large, target, { ...common, labelSmoothing: smoothing, reduction: "none" })
   } else {
-    nll = negativeLogLikelihood(logits, target)
+    nll = negativeLogLikelihood(logits, target, options)
     each = weigh(pixelwise[name]!(nll, options), target, weight, IGNORE)
   }
   if (!mining) return reduceLosses(each, target, common)
   if ("topK" in mining) return meanOfTopK(each, minedShare(mining, step))
   const { threshold, minKept = Math.floor(target.numel / 16) } = mining
-  const likelihood = (nll ?? negativeLogLikelihood(logits, target)).detach()
+  const likelihood = (nll ?? negativeLogLikelihood(logits, target, options)).detach()
   const hard = hardPixels(likelihood, target.ne(IGNORE), { threshold, minKept })
   const mined = aten.masked_fill_Scalar(target, aten.logical_not(hard), IGNORE)
   return reduceLosses(each.mul(hard), mined, common)
@@ -144,19 +149,22 @@ function matteLoss(logits: Tensor, alpha: Tensor, options: ObjectiveOptions, ste
       "The truth is an alpha matte: expected the loss cross-entropy, without smoothing, of all pixels or the top k.",
     )
   }
-  const each = mattingCrossEntropy(atSizeOf(logits, alpha), alpha, { weight, reduction: mining ? "none" : "mean" })
+  const each = mattingCrossEntropy(atSizeOf(logits, alpha, options), alpha, {
+    weight,
+    reduction: mining ? "none" : "mean",
+  })
   const value = mining ? meanOfTopK(each, minedShare(mining, step)) : each
   return factor === 1 ? value : value.mul(factor)
 }
 
 /** -log p of each pixel's class, [N, H, W]; of smaller logits as if they were enlarged. */
-function negativeLogLikelihood(logits: Tensor, target: Tensor): Tensor {
+function negativeLogLikelihood(logits: Tensor, target: Tensor, options: ObjectiveOptions): Tensor {
   // On a GPU a wrong label would end the process; crossEntropy looks at each first.
   if (isSameSize(logits, target) || !levers.upsampleLoss || logits.device !== "cpu") {
-    return crossEntropy(atSizeOf(logits, target), target, { ignoreIndex: IGNORE, reduction: "none" })
+    return crossEntropy(atSizeOf(logits, target, options), target, { ignoreIndex: IGNORE, reduction: "none" })
   }
   try {
-    return upsampledCrossEntropy(logits, target, IGNORE)
+    return upsampledCrossEntropy(logits, target, { ignoreIndex: IGNORE, alignCorners: options.alignCorners })
   } catch (error) {
     if (error instanceof OpError) checkLabels("crossEntropy", logits, target, IGNORE, error)
     throw error
@@ -167,18 +175,24 @@ const isSameSize = (logits: Tensor, target: Tensor): boolean =>
   logits.size(2) === target.size(1) && logits.size(3) === target.size(2)
 
 /** Logits at the size of the labels. */
-const atSizeOf = (logits: Tensor, target: Tensor): Tensor =>
-  isSameSize(logits, target) ? logits : aten.upsample_bilinear2d(logits, [target.size(1), target.size(2)], false)
+const atSizeOf = (logits: Tensor, target: Tensor, { alignCorners }: ObjectiveOptions): Tensor =>
+  isSameSize(logits, target) ? logits : interpolate(logits, [target.size(1), target.size(2)], { alignCorners })
 
 /**
- * Labels (or alphas) [N, H, W] at a smaller size, each the one nearest to it. Corners lie on corners (align_corners=true): pixel i of n
- * small ones takes pixel round(i (N - 1) / (n - 1)), as TensorFlow's DeepLab does where it keeps the logits small.
+ * Labels (or alphas) [N, H, W] at a smaller size, each the one nearest to it. Pixel i of n small ones takes pixel
+ * floor((i + 0.5) N / n), as PyTorch's nearest-exact does; with alignCorners round(i (N - 1) / (n - 1)), as TensorFlow's DeepLab
+ * does where it keeps the logits small.
  */
-export function shrinkLabels(labels: Tensor, [height, width]: readonly [number, number]): Tensor {
+export function shrinkLabels(
+  labels: Tensor,
+  [height, width]: readonly [number, number],
+  { alignCorners = false } = {},
+): Tensor {
   const nearest = (large: number, small: number): Tensor => {
     const step = small > 1 ? (large - 1) / (small - 1) : 0
+    const source = (i: number) => Math.floor(alignCorners ? i * step + 0.5 : ((i + 0.5) * large) / small)
     return fromData(
-      BigInt64Array.from({ length: small }, (_, i) => BigInt(Math.floor(i * step + 0.5))),
+      BigInt64Array.from({ length: small }, (_, i) => BigInt(source(i))),
       [small],
     )
   }

@@ -23,6 +23,7 @@ export class DeepLabV3Plus extends Module<[Tensor], SegmentationOutput> implemen
   readonly decoder: Sequential
   readonly stride: number
   upsampleLogits = true
+  alignCorners = false
   readonly logitLayers: readonly string[] = ["decoder.2"]
   readonly #low: number
 
@@ -43,7 +44,8 @@ export class DeepLabV3Plus extends Module<[Tensor], SegmentationOutput> implemen
   protected override forward(image: Tensor): SegmentationOutput {
     const features = this.backbone.call(image) // features[i]: [N, C_i, H/s_i, W/s_i]
     const low = this.reduce.call(features[this.#low]!) // [N, 48, H/4, W/4]
-    const high = interpolate(this.aspp.call(features.at(-1)!), [low.size(2), low.size(3)]) // [N, 256, H/4, W/4]
+    const deep = this.aspp.call(features.at(-1)!) // [N, 256, H/s, W/s]
+    const high = interpolate(deep, [low.size(2), low.size(3)], this) // [N, 256, H/4, W/4]
     const logits = this.decoder.call(aten.cat([high, low], { dim: 1 })) // [N, K, H/4, W/4]
     return { logits: enlarge(logits, image, this) }
   }

@@ -59,6 +59,36 @@ test("in training the logits of each scale come too, of the merged ones' size; a
   expect([...model.stateDict().keys()].filter((key) => key.startsWith("aux"))).toEqual([])
 })
 
+test("where all scales are below 1, they are merged at the size of the image's own map", () => {
+  using plain = create()
+  using model = create({ imagePyramid: [0.5, 0.75] })
+  for (const size of [
+    [48, 64],
+    [65, 97],
+  ] as const) {
+    tidy(() => {
+      using _ = noGrad()
+      const x = randn([1, 3, ...size])
+      expect(callAtStride(model, x).logits.shape).toEqual(callAtStride(plain, x).logits.shape)
+    })
+  }
+})
+
+test("with aligned corners everything is resized that way: pictures, maps, and logits at the end", () => {
+  using plain = create({ alignCorners: true })
+  using model = create({ imagePyramid: [0.5, 1], alignCorners: true })
+  tidy(() => {
+    using _ = noGrad()
+    const x = image()
+    const aligned = { alignCorners: true }
+    const whole = callAtStride(plain, x).logits
+    const size = [whole.size(2), whole.size(3)] as const
+    const half = interpolate(callAtStride(plain, interpolate(x, [24, 32], aligned)).logits, size, aligned)
+    expect(values(plain.call(x).logits)).toEqual(values(interpolate(whole, [48, 64], aligned)))
+    expect(values(model.call(x).logits)).toEqual(values(interpolate(aten.maximum(whole, half), [48, 64], aligned)))
+  })
+})
+
 test("the state dict is the model's", () => {
   using plain = create()
   using model = create({ imagePyramid: [0.5, 1] })

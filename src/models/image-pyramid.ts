@@ -21,13 +21,14 @@ export interface ImagePyramidOptions {
 
 /**
  * Stands for the model that it is given, and owns it: the same state dict, the same names. Logits are merged at the size of the
- * largest map. In training the output has those of each scale too, of that size, for losses of their own; of an
+ * largest map; of the one that the image itself would have, where all scales are below 1. In training the output has those of each scale too, of that size, for losses of their own; of an
  * auxiliary head it has the merged ones alone.
  */
 export class ImagePyramid extends Module<[Tensor], SegmentationOutput> implements SegmentationModel {
   readonly stride: number
   readonly logitLayers: readonly string[]
   upsampleLogits?: boolean
+  alignCorners: boolean
   readonly #model: SegmentationModel
   readonly #scales: readonly number[]
   readonly #merge: PyramidMerge
@@ -43,6 +44,7 @@ export class ImagePyramid extends Module<[Tensor], SegmentationOutput> implement
     this.stride = model.stride
     this.logitLayers = model.logitLayers
     if (model.upsampleLogits !== undefined) this.upsampleLogits = true
+    this.alignCorners = model.alignCorners ?? false
     this.#model = model
     this.#scales = scales
     this.#merge = merge
@@ -67,10 +69,16 @@ export class ImagePyramid extends Module<[Tensor], SegmentationOutput> implement
   }
 
   protected override forward(image: Tensor): SegmentationOutput {
-    const outputs = this.#scales.map((scale) => callAtStride(this.#model, scaled(image, scale)))
-    const scales = toLargest(outputs.map(({ logits }) => logits)) // each [N, K, h, w]
-    const aux = toLargest(outputs.flatMap(({ aux }) => aux ?? []))
-    const atImage = { upsampleLogits: this.upsampleLogits !== false }
+    const outputs = this.#scales.map((scale) => callAtStride(this.#model, this.#scaled(image, scale)))
+    const scales = this.#toOneSize(
+      outputs.map(({ logits }) => logits),
+      image,
+    ) // each [N, K, h, w]
+    const aux = this.#toOneSize(
+      outputs.flatMap(({ aux }) => aux ?? []),
+      image,
+    )
+    const atImage = { upsampleLogits: this.upsampleLogits !== false, alignCorners: this.alignCorners }
     return {
       logits: enlarge(this.#merged(scales), image, atImage), // [N, K, H, W]
       ...(aux.length > 0 && { aux: enlarge(this.#merged(aux), image, atImage) }),
@@ -83,15 +91,20 @@ export class ImagePyramid extends Module<[Tensor], SegmentationOutput> implement
     const merged = maps.reduce((a, b) => merge(a, b))
     return this.#merge === "average" && maps.length > 1 ? merged.div(maps.length) : merged
   }
-}
 
-function scaled(image: Tensor, scale: number): Tensor {
-  const side = (axis: number) => Math.max(1, Math.round(image.size(axis) * scale))
-  return scale === 1 ? image : interpolate(image, [side(2), side(3)])
-}
+  #scaled(image: Tensor, scale: number): Tensor {
+    const side = (axis: number) => Math.max(1, Math.round(image.size(axis) * scale))
+    return scale === 1 ? image : interpolate(image, [side(2), side(3)], this)
+  }
 
-function toLargest(maps: readonly Tensor[]): Tensor[] {
-  const largest = (axis: number) => Math.max(...maps.map((map) => map.size(axis)))
-  const [h, w] = [largest(2), largest(3)]
-  return maps.map((map) => (map.size(2) === h && map.size(3) === w ? map : interpolate(map, [h, w])))
+  #toOneSize(maps: readonly Tensor[], image: Tensor): Tensor[] {
+    const scale = Math.max(...this.#scales)
+    const side = (axis: number) => {
+      const largest = Math.max(...maps.map((map) => map.size(axis)))
+      const stride = 2 ** Math.round(Math.log2((image.size(axis) * scale) / largest))
+      return scale < 1 ? Math.ceil(image.size(axis) / Math.max(1, stride)) : largest
+    }
+    const size = [side(2), side(3)] as const
+    return maps.map((map) => (map.size(2) === size[0] && map.size(3) === size[1] ? map : interpolate(map, size, this)))
+  }
 }

@@ -30,6 +30,8 @@ export interface ModelOptions extends Omit<EncoderOptions, "width"> {
   /** For every model: sizes in which it looks at the image, as factors (see ImagePyramid). */
   imagePyramid?: readonly number[]
   pyramidMerge?: PyramidMerge
+  /** How smaller logits become as large as the image, see SegmentationModel. */
+  alignCorners?: boolean
 }
 
 const ownOptions = ["atrousRates", "aux", "auxMap", "width", "depth", "upsampling"] as const
@@ -166,11 +168,12 @@ export function createModel(name: string, options: ModelOptions): SegmentationMo
     const which = given.encoder && entry.own ? `${name} with the encoder ${given.encoder}` : name
     throw new UserError(`The model ${which} has no ${refused.join(", ")}. Its options: encoder, ${allowed.join(", ")}.`)
   }
-  const { imagePyramid, pyramidMerge } = given
+  const { imagePyramid, pyramidMerge, alignCorners = false } = given
   if (pyramidMerge !== undefined && imagePyramid === undefined)
     throw new UserError("pyramidMerge is about imagePyramid, which is not given.")
   return tidy(() => {
     const model = createPlain(entry, encoderName, given)
+    model.alignCorners = alignCorners
     if (imagePyramid === undefined) return model
     try {
       return new ImagePyramid(model, { scales: imagePyramid, ...(pyramidMerge && { merge: pyramidMerge }) })

@@ -25,13 +25,19 @@ export interface SegmentationModel extends Module<[Tensor], SegmentationOutput> 
    * whose last layer is as large as the image has nothing to enlarge.
    */
   upsampleLogits?: boolean
+  /** Whether enlarging keeps the centres of the corner pixels in place, as in TensorFlow's DeepLab; otherwise the edges. */
+  alignCorners?: boolean
   /** Frees the auxiliary head, which nobody needs once training is over. */
   dropAuxiliary?(): void
 }
 
 /** The last line of a model whose last layer is smaller than the image: [N, K, h, w] to [N, K, H, W], if wanted. */
-export function enlarge(logits: Tensor, image: Tensor, { upsampleLogits }: { upsampleLogits: boolean }): Tensor {
-  return upsampleLogits ? interpolate(logits, [image.size(2), image.size(3)]) : logits
+export function enlarge(
+  logits: Tensor,
+  image: Tensor,
+  { upsampleLogits, alignCorners }: Pick<SegmentationModel, "upsampleLogits" | "alignCorners">,
+): Tensor {
+  return upsampleLogits ? interpolate(logits, [image.size(2), image.size(3)], { alignCorners }) : logits
 }
 
 /**

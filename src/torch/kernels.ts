@@ -80,8 +80,13 @@ export function depthwiseConv2d(
  * @param target [N, H, W] int64 in 0..K-1, or `ignoreIndex`
  * @returns [N, H, W]; 0 where ignored
  */
-export function upsampledCrossEntropy(logits: Tensor, target: Tensor, ignoreIndex: number): Tensor {
-  return dispatch(findOperator("pixelwise::upsampled_cross_entropy"), [logits, target, ignoreIndex]) as Tensor
+export function upsampledCrossEntropy(
+  logits: Tensor,
+  target: Tensor,
+  { ignoreIndex = 255, alignCorners = false } = {},
+): Tensor {
+  const op = findOperator("pixelwise::upsampled_cross_entropy")
+  return dispatch(op, [logits, target, ignoreIndex, alignCorners]) as Tensor
 }
 
 /**

@@ -219,7 +219,7 @@ const schema = z.strictObject({
     .nullable()
     .default(null)
     .describe("the same for the auxiliary head; as for the other heads when left out"),
-  momentum: fraction.default(0.9).describe("momentum of sgd"),
+  momentum: fraction.nullable().default(null).describe("momentum of sgd; 0.9 when left out"),
   nesterov: z.boolean().default(false).describe("whether sgd's momentum looks ahead (Nesterov)"),
   betas: z
     .tuple([z.number().min(0).lt(1), z.number().min(0).lt(1)])
@@ -358,7 +358,7 @@ const schema = z.strictObject({
     .boolean()
     .default(false)
     .describe(
-      "whether scaling keeps the centres of the corner pixels in place, as DeepLab's, or the edges, as PyTorch's",
+      "whether scaling pictures, masks and logits keeps the centres of the corner pixels in place, as DeepLab's, or the edges, as PyTorch's",
     ),
   rotation: z
     .tuple([z.number().min(-360).max(360), z.number().min(-360).max(360)])
@@ -425,6 +425,9 @@ export type TrainConfigInput = z.input<typeof schema>
 /** The keys with their descriptions, in order: the command line's help is made of them. */
 export const configFields = schema.shape
 
+/** The name of a key on the command line: --learning-rate. */
+export const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+
 /** What the masks are and which of their classes are learned, as a data set takes it. */
 export const classSelection = ({ classes, others, groundTruth }: TrainConfig): Omit<VocOptions, "split"> =>
   classes === null ? { groundTruth } : { groundTruth, classes, others }
@@ -432,9 +435,9 @@ export const classSelection = ({ classes, others, groundTruth }: TrainConfig): O
 /** What the configuration says about the model, as createModel takes it. */
 export function modelOptions(config: TrainConfig): Omit<ModelOptions, "numClasses"> {
   const { encoder, outputStride, multiGrid, atrousRates, aux, width, depth, upsampling, padding } = config
-  const { imagePyramid, pyramidMerge } = config
+  const { imagePyramid, pyramidMerge, alignCorners } = config
   const own = { encoder, outputStride, multiGrid, atrousRates, aux, width, depth, upsampling, padding }
-  const options = { ...own, imagePyramid, pyramidMerge }
+  const options = { ...own, imagePyramid, pyramidMerge, alignCorners }
   return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== null))
 }
 

@@ -16,7 +16,8 @@ export function lossFacts(
   { model, data, classes, classWeights }: Known,
   steps: number | null,
 ): Fact[] {
-  const { loss, labelSmoothing, focalGamma, auxWeight, upsampleLogits, imagePyramid, groundTruth } = config
+  const { loss, labelSmoothing, focalGamma, auxWeight, upsampleLogits, alignCorners, imagePyramid, groundTruth } =
+    config
   const terms = parseLoss(loss)
   const hasPixels = terms.some(isPixelwise)
   const regions = terms.filter((term) => !isPixelwise(term)).map(({ name }) => name)
@@ -42,10 +43,8 @@ export function lossFacts(
       : [
           fact(
             "logits",
-            { upsampled: upsampleLogits },
-            upsampleLogits
-              ? "enlarged to the size of the labels (bilinear)"
-              : "as they are made; labels are made as small (nearest, corners on corners)",
+            { upsampled: upsampleLogits, alignCorners },
+            `${upsampleLogits ? "enlarged to the size of the labels (bilinear" : "as they are made; labels are made as small (nearest"}, ${alignCorners ? "corners on corners" : "edges on edges"})`,
           ),
         ]),
     ...(losses > 1

@@ -15,7 +15,14 @@ import { lossFacts } from "./explain-loss.ts"
 import { preprocessingFacts } from "./explain-preprocessing.ts"
 import { type Fact, fact, number, plural, round } from "./facts.ts"
 import { miningOf } from "./objective.ts"
-import { initialShare, initialStatisticsNotice, optimisationNotices, scheduleKeys, scheduleOf } from "./optimisation.ts"
+import {
+  initialShare,
+  initialStatisticsNotice,
+  momentumOf,
+  optimisationNotices,
+  scheduleKeys,
+  scheduleOf,
+} from "./optimisation.ts"
 import { optimizerFor, type ParameterPlace, parameterPlaces } from "./parameter-groups.ts"
 import type { ResolvedConfig } from "./prepare.ts"
 import type { Length } from "./trainer.ts"
@@ -320,7 +327,8 @@ function settingsText({
 function stepFact(config: ResolvedConfig, model: SegmentationModel): Fact {
   using optimizer = optimizerFor(model, config)
   const { isDecoupled } = optimizer
-  const { optimizer: name, clipValue, clipNorm, momentum, nesterov } = config
+  const { optimizer: name, clipValue, clipNorm, nesterov } = config
+  const momentum = momentumOf(config)
   const betas = "betas" in optimizer ? ` (betas ${(optimizer.betas as number[]).join(", ")})` : ""
   const text = [
     "gradient",

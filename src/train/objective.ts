@@ -69,7 +69,7 @@ export function miningOf({ topK, miningSteps, ohemThreshold, ohemMinKept }: Trai
 
 /** @param weight [K], the class weights, where there are any; the caller's */
 export function objectiveOf(config: TrainConfig, weight?: Tensor): Objective {
-  const { weightReduction, labelSmoothing, focalGamma, upsampleLogits, auxWeight } = config
+  const { weightReduction, labelSmoothing, focalGamma, upsampleLogits, alignCorners, auxWeight } = config
   return createObjective({
     terms: parseLoss(config.loss),
     weight,
@@ -77,6 +77,7 @@ export function objectiveOf(config: TrainConfig, weight?: Tensor): Objective {
     labelSmoothing,
     mining: miningOf(config),
     upsampleLogits,
+    alignCorners,
     ...(focalGamma !== null && { focalGamma }),
     ...(auxWeight !== null && { auxWeight }),
   })

@@ -77,6 +77,7 @@ test.each([
   [{ schedule: "one-cycle", warmup: 0.1 }, "warmup and one-cycle both say how the run begins: give one."],
   [{ slowStart: 10.5 }, "slowStart is 10.5: expected a whole number of steps, or a share below 1."],
   [{ nesterov: true }, "nesterov is for sgd; adamw has no such momentum."],
+  [{ momentum: 0.9 }, "momentum is for sgd; adamw has no such thing."],
   [{ optimizer: "sgd", nesterov: true, momentum: 0 }, "nesterov looks ahead along the momentum, which is 0."],
   [{ optimizer: "sgd", betas: [0.9, 0.99] }, "betas is for adam, adamw and lion; sgd has one momentum."],
   [{ optimizer: "lion", eps: 1e-8 }, "eps is for adam and adamw; lion divides by nothing."],

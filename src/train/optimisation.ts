@@ -61,6 +61,9 @@ export function scheduleOf(config: TrainConfig & { learningRate: number }, steps
 export const warmupOf = ({ warmup, slowStart, schedule }: TrainConfig): number =>
   warmup ?? (slowStart !== null || schedule === "one-cycle" ? 0 : WARMUP)
 
+/** Of sgd. */
+export const momentumOf = ({ momentum }: TrainConfig): number => momentum ?? 0.9
+
 /** @throws UserError for options that would do nothing, or contradict each other */
 export function refuseIdleOptimisation(config: TrainConfig, name: NameKey): void {
   const refuse = (key: keyof TrainConfig, text: string) => {
@@ -75,6 +78,7 @@ type Refuse = (key: keyof TrainConfig, text: string) => void
 
 function refuseOfOptimizer({ optimizer, momentum, nesterov, betas, eps }: TrainConfig, refuse: Refuse): void {
   if (nesterov && optimizer !== "sgd") refuse("nesterov", `is for sgd; ${optimizer} has no such momentum.`)
+  if (momentum !== null && optimizer !== "sgd") refuse("momentum", `is for sgd; ${optimizer} has no such thing.`)
   if (nesterov && momentum === 0) refuse("nesterov", "looks ahead along the momentum, which is 0.")
   if (betas && optimizer === "sgd") refuse("betas", "is for adam, adamw and lion; sgd has one momentum.")
   if (eps !== null && optimizer !== "adam" && optimizer !== "adamw") {

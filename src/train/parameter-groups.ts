@@ -14,6 +14,7 @@ import type { SegmentationModel } from "../models/index.ts"
 import { BatchNorm2d, Conv2d, GroupNorm } from "../nn/index.ts"
 import { createOptimizer, type Optimizer, type ParameterSettings } from "../optim/index.ts"
 import type { TrainConfig } from "./config.ts"
+import { momentumOf } from "./optimisation.ts"
 
 /** What a parameter is. */
 export interface ParameterPlace {
@@ -104,7 +105,8 @@ const exemptKinds: Record<TrainConfig["decayExempt"], readonly ParameterPlace["k
 
 /** The optimizer of a run, with its parameter's settings. The caller owns it. */
 export function optimizerFor(model: SegmentationModel, config: TrainConfig & { learningRate: number }): Optimizer {
-  const { optimizer: name, learningRate, momentum, nesterov, betas, eps, weightDecay } = config
+  const { optimizer: name, learningRate, nesterov, betas, eps, weightDecay } = config
+  const momentum = momentumOf(config)
   const options = { momentum, nesterov, weightDecay, ...(betas && { betas }), ...(eps && { eps }) }
   const optimizer = createOptimizer(name, model.namedParameters(), learningRate, options)
   const settings = new Map(parameterPlaces(model).map((place) => [place.name, settingsOf(place, config)]))

@@ -104,6 +104,7 @@ const acts: { readonly [Key in keyof TrainConfig]?: (config: TrainConfig, protoc
   aux: ({ model, encoder }) => takesOption(model, encoder, "aux"),
   auxWeight: (config) => hasAux(config),
   auxRate: (config) => hasAux(config),
+  momentum: ({ optimizer }) => optimizer === "sgd",
   power: ({ schedule }) => takes(schedule, "power"),
   endLearningRate: ({ schedule }) => takes(schedule, "end"),
   decayExempt: ({ weightDecay }) => weightDecay > 0,
