@@ -15,6 +15,7 @@ const layers = [
   "infer",
   "train",
   "report",
+  "explore",
   "cli",
 ]
 const src = resolve(import.meta.dirname, "../src")

@@ -5,9 +5,11 @@ import { styleText } from "node:util"
 import type { Command } from "commander"
 import { UserError } from "../errors.ts"
 import { writeFileAtomic } from "../files.ts"
-import { type Chart, drawCharts } from "../report/curves.ts"
+import type { Axis } from "../report/charts/axes.ts"
+import { lineChart } from "../report/charts/line.ts"
+import { standaloneSvg } from "../report/charts/standalone.ts"
 import { type NameKey, parseConfig } from "../train/config.ts"
-import { type Difference, difference, type Explanation, type Section } from "../train/explain.ts"
+import { type CurvePoint, type Difference, difference, type Explanation, type Section } from "../train/explain.ts"
 import { explainConfig } from "../train/explain-config.ts"
 import { protocolNames } from "../train/protocols.ts"
 import { RunFolder } from "../train/run-folder.ts"
@@ -210,32 +212,32 @@ function wrap(text: string, width: number): string[] {
 
 // --- drawing --------------------------------------------------------------------------------------------------------------
 
-/** The end of a name, as short as a legend wants it, as text of an SVG. */
-function legend(name: string): string {
-  const entities: Record<string, string> = { "&": "&amp;", "<": "&lt;", ">": "&gt;" }
-  const short = name.length > 20 ? `…${name.slice(-19)}` : name
-  return short.replace(/[&<>]/g, (character) => entities[character]!)
-}
-
-const COLORS = ["#2a6fb0", "#d1661f"]
-
 function drawing(explanations: readonly Explanation[], names: readonly string[]): string {
   // A time budget has no steps: beside a run that has, both are drawn over their shares.
   const inSteps = explanations.every(({ steps }) => steps !== null)
-  const series = (value: (point: Explanation["curve"][number]) => number | null) =>
-    explanations.map(({ curve }, k) => ({
-      name: legend(names[k]!),
-      color: COLORS[k]!,
-      points: curve.flatMap((point) => {
-        const y = value(point)
-        const x = inSteps ? point.step : (100 * point.step) / (curve.at(-1)!.step || 1)
-        return y === null ? [] : [[x, y] as const]
-      }),
-    }))
-  const charts: Chart[] = [
-    { title: "Learning rate", series: series(({ rate }) => rate) },
-    { title: "Mined pixels (per cent)", series: series(({ minedShare }) => minedShare && 100 * minedShare) },
-  ]
-  const last = inSteps ? Math.max(1, ...explanations.map(({ curve }) => curve.at(-1)!.step)) : 100
-  return drawCharts(charts, last, inSteps ? "step" : "per cent of the run")
+  const x: Axis = inSteps ? { name: "step" } : { name: "progress", unit: "per cent of the run" }
+  const chart = (title: string, y: Axis, value: (point: CurvePoint) => number | null) => ({
+    title,
+    drawn: lineChart({
+      title,
+      x,
+      y,
+      series: explanations.map(({ curve }, k) => ({
+        name: names[k]!,
+        points: curve.flatMap((point) => {
+          const y = value(point)
+          const x = inSteps ? point.step : (100 * point.step) / (curve.at(-1)!.step || 1)
+          return y === null ? [] : [[x, y] as const]
+        }),
+      })),
+    }),
+  })
+  const charts = [
+    chart("Learning rate", { name: "learning rate" }, ({ rate }) => rate),
+    chart("Mined pixels", { name: "share", unit: "per cent" }, ({ minedShare }) => minedShare && 100 * minedShare),
+  ].filter(({ drawn }) => drawn.text !== "")
+  return standaloneSvg(
+    charts.map(({ drawn }) => drawn),
+    { title: charts.map(({ title }) => title).join("; ") },
+  )
 }

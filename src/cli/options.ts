@@ -3,7 +3,7 @@ import type { Command } from "commander"
 import { parse as parseYaml } from "yaml"
 import { readText } from "../data/files.ts"
 import { UserError } from "../errors.ts"
-import { configFields, type NameKey } from "../train/config.ts"
+import { configFields, flagOf, type NameKey } from "../train/config.ts"
 
 interface Definition {
   type: string
@@ -29,7 +29,7 @@ export function addConfigOptions(command: Command, { except = [] as readonly str
         : ` (default: ${Array.isArray(initial) ? initial.join(",") : initial})`
     const { entries } = unwrap(key)
     const choices = entries ? `: ${Object.values(entries).join(", ")}` : ""
-    command.option(`--${kebab(key)} <${placeholder(key)}>`, `${field?.description ?? ""}${choices}${shown}`, (text) =>
+    command.option(`${flagOf(key)} <${placeholder(key)}>`, `${field?.description ?? ""}${choices}${shown}`, (text) =>
       parseFlag(key, text),
     )
   }
@@ -48,7 +48,7 @@ export function configOptions(options: Readonly<Record<string, unknown>>): Recor
 export const nameOption =
   (flags: Readonly<Record<string, unknown>>, file?: string): NameKey =>
   (key) =>
-    file === undefined || flags[key] !== undefined ? `--${kebab(key)}` : `"${key}" in ${file}`
+    file === undefined || flags[key] !== undefined ? flagOf(key) : `"${key}" in ${file}`
 
 /** What a --config file says. @throws UserError when it cannot be read, or holds something else than keys */
 export function readConfigFile(path: string): Record<string, unknown> {
@@ -120,5 +120,3 @@ function placeholder(key: string): string {
     }[type] ?? "text"
   )
 }
-
-const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)

@@ -74,14 +74,3 @@ export function table(header: readonly string[], rows: readonly (readonly string
   const rule = "-".repeat(widths.reduce((sum, size) => sum + size + 2, -2))
   return [styleText("bold", line(header)), rule, ...rows.map(line)].join("\n")
 }
-
-/** "3:07", "1:02:03" */
-export function clock(seconds: number): string {
-  const whole = Math.max(0, Math.round(seconds))
-  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60]
-  const two = (value: number) => String(value).padStart(2, "0")
-  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`
-}
-
-/** A share as per cent with one digit; "-" where it is undefined. */
-export const percent = (value: number | null): string => (value === null ? "-" : (100 * value).toFixed(1))

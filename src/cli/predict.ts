@@ -1,23 +1,30 @@
-// pixelwise predict: palette PNG masks and overlays for pictures of any size.
+// pixelwise predict: palette PNG masks and overlays for pictures of any size, or for a split of a data set.
 import { mkdirSync, readdirSync, statSync } from "node:fs"
 import { basename, extname, join } from "node:path"
 import type { Command } from "commander"
-import { inspectImage, readImage } from "../data/image.ts"
-import { paletteOf } from "../data/label-map.ts"
+import { inspectImage, type RgbImage, readImage } from "../data/image.ts"
+import { type LabelMap, paletteOf, vocColor } from "../data/label-map.ts"
 import { writeIndexedPng } from "../data/png.ts"
 import { toTensorData } from "../data/transforms/index.ts"
+import { findLabelMap, labelMapFile, openVocImages } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
 import { fileProblem, writeFileAtomic } from "../files.ts"
-import { predictLabels } from "../infer/predict.ts"
+import { type Segmentation, segment } from "../infer/segment.ts"
 import { encodePng } from "../report/canvas.ts"
 import { overlay } from "../report/pictures.ts"
+import { fromData, saveSafetensors, tidy } from "../torch/index.ts"
 import { RunFolder } from "../train/run-folder.ts"
 import { trainedModel } from "../train/trained-model.ts"
+import { addInferenceOptions, type InferenceFlags, inferenceOptions } from "./inference-options.ts"
 import { createOutput } from "./output.ts"
 
-interface Options {
+interface Options extends InferenceFlags {
   run: string
   out: string
+  data?: string
+  split?: string
+  comp6?: boolean
+  probabilities?: boolean
   json?: boolean
 }
 
@@ -25,50 +32,148 @@ const EXTENSIONS = [".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".gif"]
 
 export function define(command: Command): void {
   command
-    .argument("<images...>", "image files, or folders of them")
+    .argument("[images...]", "image files, or folders of them")
     .requiredOption("--run <folder>", "the run whose best model is used")
     .requiredOption("--out <folder>", "where masks/<name>.png and overlays/<name>.png are written")
+    .option("--data <root>", "instead of images: predict a split of this data set; its masks are not needed")
+    .option("--split <name>", "its split list (default: the run's validation split, of the run's own data set)")
+    .option("--comp6", "write PASCAL VOC's results layout too; always so for a split")
+    .option("--probabilities", "write probabilities/<name>.safetensors too")
+  addInferenceOptions(command)
+  command
     .option("--json", "print one JSON object per image")
     .addHelpText(
       "after",
       `
-Images are JPEG, PNG, WebP, TIFF or GIF. A mask holds one label per pixel, as palette index, with the label map's colours.
+Images are JPEG, PNG, WebP, TIFF or GIF. What is written to the folder:
+  masks/<name>.png                  one label per pixel, as palette index: the run's classes 0, 1, ..., with the label map's colours
+  overlays/<name>.png               the image, tinted in those colours
+  results/VOC2012/Segmentation/comp6_test_cls/<id>.png
+                                    for PASCAL VOC's server and for "pixelwise score": numbers as in the data set's own label map
+                                    (which --classes leaves apart), with VOC's palette
+  probabilities/<name>.safetensors  "probabilities", float16 [classes, height, width]; their names are in its metadata
 
 Examples:
   $ pixelwise predict --run runs/first --out out photo.jpg
-  $ pixelwise predict --run runs/first --out out VOC2012/JPEGImages`,
+  $ pixelwise predict --run runs/first --out out --data VOC2012 --split val
+  $ pixelwise predict --run runs/first --out out --scales 0.5,0.75,1,1.25,1.5 --flip photos
+  $ pixelwise predict --run runs/first --out out --window 512 satellite.tif`,
     )
-    .action(async (paths: string[], options: Options) => {
-      const output = createOutput(options)
-      const images = listImages(paths)
-      const run = RunFolder.open(options.run)
-      const { labelMap } = run
-      const palette = paletteOf(labelMap)
-      const { model, normalization } = trainedModel(run)
-      const folders = { masks: join(options.out, "masks"), overlays: join(options.out, "overlays") }
-      for (const path of images.values()) await inspectImage(path) // before anything is written
-      for (const folder of Object.values(folders)) makeFolder(folder)
+    .action(predict)
+}
 
-      for (const [k, [name, path]] of [...images].entries()) {
-        const picture = await readImage(path, { upright: true })
-        const { width, height } = picture
-        using labels = predictLabels(model, toTensorData(picture, normalization), [1, height, width])
-        using bytes = labels.to({ dtype: "uint8" })
-        const mask = { width, height, labels: bytes.data() as Uint8Array }
-        const files = { mask: join(folders.masks, `${name}.png`), overlay: join(folders.overlays, `${name}.png`) }
-        writeFileAtomic(files.mask, writeIndexedPng(mask.labels, width, height, palette))
-        writeFileAtomic(
-          files.overlay,
-          await encodePng(overlay(picture, mask, palette, { background: labelMap.background })),
-        )
-        output.progress((k + 1) / images.size, `${k + 1} of ${images.size} images`, { image: path, ...files })
-      }
-      model.dispose()
-      output.endProgress()
-      output.say(
-        `Masks of ${images.size === 1 ? "one image" : `${images.size} images`} in ${folders.masks}, overlays in ${folders.overlays}`,
-      )
+async function predict(paths: string[], options: Options): Promise<void> {
+  const output = createOutput(options)
+  const inference = inferenceOptions(options)
+  const isSplit = options.data !== undefined || options.split !== undefined
+  if (isSplit === paths.length > 0) {
+    throw new UserError(
+      isSplit
+        ? "Give either image files, or a data set's split with --data and --split."
+        : "There is nothing to predict: give image files or folders, or a data set's split with --data and --split.",
+    )
+  }
+  const listed = isSplit ? undefined : listImages(paths)
+  const run = RunFolder.open(options.run)
+  const { config, labelMap } = run
+  const root = options.data ?? config.data
+  const images = listed ?? splitImages(root, options.split ?? config.valSplit)
+  const numbers = isSplit || options.comp6 ? numbersIn(root, config.data, labelMap) : undefined
+  const { model, normalization } = trainedModel(run)
+  for (const path of images.values()) await inspectImage(path) // before anything is written
+  const folder = (name: string) => makeFolder(join(options.out, name))
+  const folders = {
+    mask: folder("masks"),
+    overlay: folder("overlays"),
+    ...(numbers && { comp6: folder(join("results", "VOC2012", "Segmentation", "comp6_test_cls")) }),
+    ...(options.probabilities && { probabilities: folder("probabilities") }),
+  }
+
+  for (const [k, [name, path]] of [...images].entries()) {
+    // Pictures of a data set as they are stored, which is how its masks are drawn; others as viewers show them.
+    const picture = await readImage(path, { upright: !isSplit })
+    const { width, height } = picture
+    const found = segment(model, toTensorData(picture, normalization), [1, height, width], {
+      ...inference,
+      probabilities: options.probabilities,
+      onProgress: (done, total) => {
+        const windows = total > 1 ? `, ${done} of ${total} windows of the next` : ""
+        if (done < total) output.progress((k + done / total) / images.size, `${k} of ${images.size} images${windows}`)
+      },
     })
+    const files = {
+      mask: join(folders.mask, `${name}.png`),
+      overlay: join(folders.overlay, `${name}.png`),
+      ...(folders.comp6 && { comp6: join(folders.comp6, `${name}.png`) }),
+      ...(folders.probabilities && { probabilities: join(folders.probabilities, `${name}.safetensors`) }),
+    }
+    await writeResults(files, picture, found, labelMap, numbers)
+    output.progress((k + 1) / images.size, `${k + 1} of ${images.size} images`, { image: path, ...files })
+  }
+  model.dispose()
+  output.endProgress()
+  const kinds = { mask: "masks", overlay: "overlays", comp6: "VOC's results", probabilities: "probabilities" }
+  const places = Object.entries(folders).map(([kind, path]) => `${kinds[kind as keyof typeof kinds]} in ${path}`)
+  output.say(`${images.size === 1 ? "One image" : `${images.size} images`}: ${places.join(", ")}`)
+}
+
+interface ResultFiles {
+  mask: string
+  overlay: string
+  comp6?: string
+  probabilities?: string
+}
+
+/** @param numbers [K] of the classes in VOC's layout */
+async function writeResults(
+  files: ResultFiles,
+  picture: RgbImage,
+  { labels, probabilities }: Segmentation,
+  labelMap: LabelMap,
+  numbers: Uint8Array | undefined,
+): Promise<void> {
+  const { width, height } = picture
+  const palette = paletteOf(labelMap)
+  const { background } = labelMap
+  writeFileAtomic(files.mask, writeIndexedPng(labels, width, height, palette))
+  const shown = overlay(picture, { width, height, labels }, palette, { background })
+  writeFileAtomic(files.overlay, await encodePng(shown))
+  if (files.comp6 && numbers) {
+    const numbered = labels.map((label) => numbers[label]!)
+    writeFileAtomic(files.comp6, writeIndexedPng(numbered, width, height, vocPalette))
+  }
+  if (files.probabilities && probabilities) {
+    const names = labelMap.classes.map(({ name }) => name)
+    tidy(() => {
+      const all = fromData(probabilities, [names.length, height, width]).to({ dtype: "float16" })
+      saveSafetensors(files.probabilities!, new Map([["probabilities", all]]), { classes: JSON.stringify(names) })
+    })
+  }
+}
+
+const vocPalette = Array.from({ length: 256 }, (_, index) => vocColor(index))
+
+/**
+ * The number that each of the run's classes has in the label map of a data set: of `root`, or of the run's own data set where
+ * `root` has no label map (as PASCAL VOC's test images have none).
+ */
+function numbersIn(root: string, ownRoot: string, { classes }: LabelMap): Uint8Array {
+  const from = labelMapFile(root) ? root : ownRoot
+  const source = findLabelMap(from).classes
+  return Uint8Array.from(classes, ({ name }) => {
+    const entry = source.find((candidate) => candidate.name === name)
+    if (entry) return entry.index
+    throw new UserError(
+      `The run's class "${name}" is not in the label map of ${from}, so that it has no number in VOC's results; ` +
+        `expected one of ${source.map((candidate) => candidate.name).join(", ")}. Masks alone are written for image files without --comp6.`,
+    )
+  })
+}
+
+/** Id -> file. */
+function splitImages(root: string, split: string): Map<string, string> {
+  const { ids, images } = openVocImages(root, split)
+  return new Map(ids.map((id, k) => [id, images[k]!]))
 }
 
 /** Result name -> file. @throws UserError for what is missing, holds no image, or would overwrite another result */
@@ -99,9 +204,10 @@ function expand(path: string): string[] {
   }
 }
 
-function makeFolder(path: string): void {
+function makeFolder(path: string): string {
   try {
     mkdirSync(path, { recursive: true })
+    return path
   } catch (cause) {
     throw new UserError(`Cannot make the folder ${path}: ${fileProblem(cause)}.`, { cause })
   }

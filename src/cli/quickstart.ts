@@ -7,7 +7,7 @@ import { parseConfig, parseDuration } from "../train/config.ts"
 import { startRun } from "../train/run.ts"
 import { interruptSignal } from "./interrupt.ts"
 import { createOutput } from "./output.ts"
-import { report, runEvents } from "./run-output.ts"
+import { finish, runEvents } from "./run-output.ts"
 
 interface Options {
   data: string
@@ -38,7 +38,7 @@ export function define(command: Command): void {
       )
       const config = parseConfig({ ...QUICKSTART, data, budget })
       const result = await startRun(config, out ?? freeRunFolder(), { signal, ...runEvents(output) })
-      report(result, output)
+      await finish(result, output, { signal })
       if (result.completed)
         output.say(
           `\nNext, your own data:\n  npx pixelwise train --data ROOT --out runs/mine\n  npx pixelwise predict --run ${result.run.path} --out out IMAGES...`,

@@ -1,16 +1,20 @@
 // What a training run shows: progress while it trains, pictures and a line after each evaluation, a table at its end.
 // Shared by train and quickstart.
-import type { Scores } from "../infer/evaluate.ts"
+import type { Scores } from "../metrics/index.ts"
 import { encoderNameOf } from "../models/index.ts"
 import { writeCurves, writeSamples } from "../report/run-pictures.ts"
+import { writeReport } from "../report/run-report.ts"
+import { openTensorBoard, type TensorBoardWriter } from "../report/tensorboard.ts"
+import { clock, percent } from "../report/words.ts"
 import type { RunEvents, RunResult, RunStart } from "../train/run.ts"
 import type { StepRecord } from "../train/run-folder.ts"
-import { clock, type Output, percent } from "./output.ts"
+import type { Output } from "./output.ts"
 import { scoresTable } from "./scores-table.ts"
 
 /** Shows a run on `output` and writes its pictures as they become known. */
 export function runEvents(output: Output): RunEvents {
   let about: RunStart
+  let tensorBoard: TensorBoardWriter
   let mean = Number.NaN // of the loss, over the last steps
   let rate = Number.NaN // images a second
   let score: number | null = null
@@ -24,11 +28,13 @@ export function runEvents(output: Output): RunEvents {
     onStart(start) {
       output.endProgress()
       about = start
+      tensorBoard = openTensorBoard(start.run, { step: start.step })
       output.say(describeStart(start))
       started = performance.now()
     },
     onStep(record: StepRecord, progress) {
       if (Number.isNaN(startProgress)) startProgress = progress
+      tensorBoard.record(record)
       mean = smooth(mean, record.loss)
       rate = smooth(rate, record.imagesPerSecond)
       const elapsed = (performance.now() - started) / 1000
@@ -54,7 +60,10 @@ export function runEvents(output: Output): RunEvents {
       score = scores.meanIoU
       const { run, valSet } = about
       writeCurves(run)
-      await writeSamples(run, valSet, predictions)
+      tensorBoard.record(record)
+      for (const { id, png, ...size } of await writeSamples(run, valSet, predictions, step)) {
+        tensorBoard.image(`samples/${id}`, png, size, step)
+      }
       output.endProgress()
       output.result(
         record,
@@ -70,16 +79,41 @@ function means({ meanIoU, meanIoUWithoutBackground }: Pick<Scores, "meanIoU" | "
   return meanIoUWithoutBackground === null ? all : `${all}, without background ${percent(meanIoUWithoutBackground)}`
 }
 
-/** The end of a run, for people and machines. */
-export function report({ run, completed, scores }: RunResult, output: Output): void {
+/** The end of a run, for people and machines: its report, where it was completed, and its scores. */
+export async function finish(
+  { run, completed, scores }: RunResult,
+  output: Output,
+  { report = true, signal }: { report?: boolean; signal?: AbortSignal } = {},
+): Promise<void> {
   output.endProgress()
-  const result = { kind: "end", run: run.path, completed, scores }
-  const stopped = completed
-    ? ""
-    : `Stopped before the end; everything so far is saved. Go on with: npx pixelwise train --resume ${run.path}\n`
-  const pictures = scores ? `Look at ${run.file("samples.png")} and ${run.file("curves.svg")}` : ""
-  if (!completed) process.exitCode = 130 // as any program that Ctrl-C ended
-  output.result(result, [scores ? `\n${scoresTable(scores)}\n` : "", stopped + pictures].join("\n").trimEnd())
+  let page: string | null = null
+  let failure: unknown = null
+  if (report && completed && scores) {
+    page = await writeReport(run, {
+      onProgress: (done, total) => output.progress(done / total, `scoring for the report, ${done} of ${total} images`),
+      signal,
+    }).catch((error: unknown) => {
+      failure = error
+      return null
+    })
+    output.endProgress()
+  }
+  const later = `Make the report with: npx pixelwise report ${run.path}`
+  const lines = [
+    ...(scores ? [`\n${scoresTable(scores)}\n`] : []),
+    ...(completed
+      ? []
+      : [`Stopped before the end; everything so far is saved. Go on with: npx pixelwise train --resume ${run.path}`]),
+    ...(page !== null
+      ? [`Look at ${page}`]
+      : scores
+        ? [`Look at ${run.file("samples.png")} and ${run.file("curves.svg")}`]
+        : []),
+    ...(page === null && completed && scores ? [later] : []),
+  ]
+  if (!completed || signal?.aborted) process.exitCode = 130 // as any program that Ctrl-C ended
+  output.result({ kind: "end", run: run.path, completed, scores, report: page }, lines.join("\n"))
+  if (failure !== null && !signal?.aborted) throw failure // the run itself is complete, and was shown
 }
 
 function describeStart({ run, trainSet, valSet, census, parameters, trainable, length, step }: RunStart): string {

@@ -6,12 +6,13 @@ import { resumeRun, startRun } from "../train/run.ts"
 import { interruptSignal } from "./interrupt.ts"
 import { addConfigOptions, configOptions, nameOption, readConfigFile, withoutFileLengths } from "./options.ts"
 import { createOutput } from "./output.ts"
-import { report, runEvents } from "./run-output.ts"
+import { finish, runEvents } from "./run-output.ts"
 
 interface Options {
   out?: string
   resume?: string
   config?: string
+  report?: boolean
   json?: boolean
   [key: string]: unknown
 }
@@ -23,6 +24,7 @@ export function define(command: Command): void {
     .option("--config <file>", "YAML or JSON file with the options below as keys; flags win over it")
   addConfigOptions(command)
   command
+    .option("--no-report", "leave out report.html, which takes another pass over the validation images at the end")
     .option("--json", "print JSON lines: every step, every evaluation, the result")
     .addHelpText(
       "after",
@@ -51,12 +53,14 @@ async function train(options: Options): Promise<void> {
         "--resume goes on in the run's own folder with its own options; leave out --out and --config.",
       )
     }
-    report(await resumeRun(options.resume, given, { signal, ...runEvents(output) }), output)
+    const result = await resumeRun(options.resume, given, { signal, ...runEvents(output) })
+    await finish(result, output, { report: options.report, signal })
     return
   }
   if (options.out === undefined)
     throw new UserError("--out is missing: the folder to write the run to, such as --out runs/first.")
   const file = options.config === undefined ? {} : readConfigFile(options.config)
   const config = parseConfig({ ...file, ...withoutFileLengths(given, file) }, nameOption(given, options.config))
-  report(await startRun(config, options.out, { signal, ...runEvents(output) }), output)
+  const result = await startRun(config, options.out, { signal, ...runEvents(output) })
+  await finish(result, output, { report: options.report, signal })
 }

@@ -2,6 +2,7 @@
 import { existsSync } from "node:fs"
 import type { Command } from "commander"
 import { UserError } from "../errors.ts"
+import { clock } from "../report/words.ts"
 import {
   cachedPath,
   fetchWeights,
@@ -13,7 +14,7 @@ import {
   weightsFolder,
 } from "../weights/index.ts"
 import { interruptSignal } from "./interrupt.ts"
-import { clock, createOutput, type Output, table } from "./output.ts"
+import { createOutput, type Output, table } from "./output.ts"
 
 export function define(command: Command): void {
   command

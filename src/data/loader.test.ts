@@ -145,6 +145,13 @@ describe("training batches", () => {
     ])
   })
 
+  test("of a pass have the sizes that are asked for, which must be those of all samples together", async () => {
+    await using loader = new Loader(data, { ...options, passSizes: [4, 1, 5] })
+    const batches = await take(loader.pass(), 99)
+    expect(batches.map(({ ids }) => ids)).toEqual([names.slice(0, 4), names.slice(4, 5), names.slice(5, 10)])
+    expect(() => new Loader(data, { ...options, passSizes: [4, 5] })).toThrow("got 9 samples in all; expected the 10")
+  })
+
   test("differ with the seed, in order and in crops", async () => {
     await using one = new Loader(data, options)
     await using two = new Loader(data, { ...options, seed: 6 })

@@ -14,6 +14,8 @@ import type { SampleSource, VocFolder } from "./voc-folder.ts"
 
 export type LoaderOptions = {
   readonly batchSize: number
+  /** How many samples each batch of `pass` has, one after the other; by default `batchSize` each. */
+  readonly passSizes?: readonly number[]
   readonly transform: TransformSpec
   /** Chooses order and augmentation. */
   readonly seed?: number
@@ -44,6 +46,7 @@ export class Loader {
   readonly #dataset: VocFolder
   readonly #source: SampleSource
   readonly #batchSize: number
+  readonly #passSizes: readonly number[]
   readonly #seed: number
   readonly #prefetch: number
   readonly #transform: Transform
@@ -55,6 +58,7 @@ export class Loader {
     dataset: VocFolder,
     {
       batchSize,
+      passSizes,
       transform,
       seed = 0,
       workers = defaultWorkers(),
@@ -70,6 +74,13 @@ export class Loader {
     this.#dataset = dataset
     this.#source = cached(dataset, cacheBytes)
     this.#batchSize = batchSize
+    const count = dataset.ids.length
+    this.#passSizes =
+      passSizes ??
+      Array.from({ length: Math.ceil(count / batchSize) }, (_, k) => Math.min(batchSize, count - k * batchSize))
+    const sum = this.#passSizes.reduce((total, size) => total + size, 0)
+    if (sum !== count)
+      throw new UserError(`passSizes: got ${sum} samples in all; expected the ${count} of the data set.`)
     this.#seed = seed
     this.#prefetch = workers === 0 ? 0 : prefetch
     this.#transform = buildTransform(transform) // also checks the options here, before any worker starts
@@ -113,7 +124,7 @@ export class Loader {
   }
 
   /**
-   * Every sample once, in order; the last batch may be smaller.
+   * Every sample once, in order; without `passSizes` the last batch may be smaller.
    * @param reuse as in `batches`
    */
   pass({ reuse = false } = {}): AsyncGenerator<Batch, void> {
@@ -141,10 +152,10 @@ export class Loader {
   }
 
   *#passPlans(): Generator<BatchPlan> {
-    const count = this.#dataset.ids.length
-    for (let step = 0, start = 0; start < count; step++, start += this.#batchSize) {
-      const length = Math.min(this.#batchSize, count - start)
+    let start = 0
+    for (const [step, length] of this.#passSizes.entries()) {
       yield { seed: this.#seed, epoch: 0, step, indices: Array.from({ length }, (_, i) => start + i) }
+      start += length
     }
   }
 

@@ -91,23 +91,37 @@ function colorTable(entries: Entry[], file: string): Map<number, number> {
   return table
 }
 
+function checkPalette(png: Png, entries: Entry[], file: string): void {
+  const moved = renumberedEntry(png, entries)
+  if (!moved) return
+  const { entry, color, other } = moved
+  throw new UserError(
+    `Mask ${file}: index ${entry.index} is "${entry.name}" in the label map, but its palette colour ` +
+      `(${color.join(", ")}) is that of "${other.name}" (${other.index}). Was the palette renumbered by an editor or an ` +
+      `optimiser? Save the mask as RGB (it is then read by colour), or correct the label map.`,
+  )
+}
+
 /**
  * PNG optimisers and some editors renumber palettes: the picture looks the same, and every label is another class.
- * Noticed when a palette holds nothing but colours of the label map, and gives one of them another class's index.
+ * Noticed when a palette holds nothing but colours of the label map, and one of them is at another class's index and not at its
+ * own. (At both: many writers fill palettes up with black.)
+ * @returns the first class whose index has the colour of another; undefined when all is well, or there is no palette
  */
-function checkPalette({ palette }: Png, entries: Entry[], file: string): void {
+export function renumberedEntry(
+  { palette }: Png,
+  entries: readonly Entry[],
+): { entry: Entry; color: Rgb; other: Entry } | undefined {
   const byColor = new Map(entries.map((entry) => [pack(entry.color), entry]))
-  if (!palette.every((color) => byColor.has(pack(color)))) return
+  if (!palette.every((color) => byColor.has(pack(color)))) return undefined
   for (const entry of entries) {
     const color = palette[entry.index]
     if (color === undefined || pack(color) === pack(entry.color)) continue
     const other = byColor.get(pack(color))!
-    throw new UserError(
-      `Mask ${file}: index ${entry.index} is "${entry.name}" in the label map, but its palette colour ` +
-        `(${color.join(", ")}) is that of "${other.name}" (${other.index}). Was the palette renumbered by an editor or an ` +
-        `optimiser? Save the mask as RGB (it is then read by colour), or correct the label map.`,
-    )
+    const own = palette[other.index]
+    if (own === undefined || pack(own) !== pack(color)) return { entry, color, other }
   }
+  return undefined
 }
 
 function unknownIndex({ data, width, header }: Png, at: number, entries: Entry[], file: string): UserError {
@@ -121,7 +135,7 @@ function unknownIndex({ data, width, header }: Png, at: number, entries: Entry[]
 }
 
 /** [0, 1, 2, 5, 255] as "0..2, 5 or 255". */
-function ranges(numbers: number[]): string {
+export function ranges(numbers: readonly number[]): string {
   const sorted = numbers.toSorted((a, b) => a - b)
   const parts: string[] = []
   for (let from = 0, to = 0; from < sorted.length; from = ++to) {
@@ -134,4 +148,6 @@ function ranges(numbers: number[]): string {
 type Entry = LabelMap["ignore"]
 const pack = ([red, green, blue]: Rgb) => (red << 16) | (green << 8) | blue
 const distance = (a: Rgb, b: Rgb) => (a[0] - b[0]) ** 2 + (a[1] - b[1]) ** 2 + (a[2] - b[2]) ** 2
-const pixel = (i: number, width: number) => `pixel (x ${i % width}, y ${Math.floor(i / width)})`
+
+/** The pixel's place in words. */
+export const pixel = (i: number, width: number) => `pixel (x ${i % width}, y ${Math.floor(i / width)})`

@@ -319,6 +319,8 @@ describe("a palette that was renumbered", () => {
     await open().readSample(0)
     write(palette)
     await open().readSample(0)
+    write(palette.map((color, i) => (i < 2 ? color : vocColor(0)))) // filled up with black, as Pillow does
+    await open().readSample(0)
   })
 })
 

@@ -27,6 +27,9 @@ export type Sample = {
   readonly alpha?: Float32Array
 }
 
+export const imageExtensions = [".jpg", ".jpeg", ".png"]
+export const maskExtensions = [".png"]
+
 /** What SegmentationClass holds: labels, or grey alpha mattes of one foreground, see matte.ts. */
 export const groundTruths = ["labels", "alpha"] as const
 export type GroundTruth = (typeof groundTruths)[number]
@@ -56,19 +59,41 @@ export type VocOptions = ClassSelection & {
   readonly groundTruth?: GroundTruth
 }
 
+/** The masks of a split and what their numbers mean. */
+export type VocMasks = Omit<VocFiles, "images">
+
 /**
  * Opens one split of a data set in VOC layout.
  * @throws UserError when the folder, the list, the label map, or any image or mask of the list is missing, and for mattes
  *   with other than two classes
  */
-export function openVocFolder(
-  root: string,
-  { split, labelMap, groundTruth = "labels", ...selection }: VocOptions,
-): VocFolder {
-  listFolder(root, "data set")
+export function openVocFolder(root: string, options: VocOptions): VocFolder {
+  const { ids, images } = openVocImages(root, options.split)
+  return new VocFolder({ ...findMasks(root, ids, options), images })
+}
+
+/**
+ * Finds the pictures of one split alone, which is all that predicting needs: a test split has no masks.
+ * @throws UserError when the folder, the list, or any image of the list is missing
+ */
+export function openVocImages(root: string, split: string): Pick<VocFiles, "ids" | "images"> {
   const ids = readSplit(root, split)
-  const images = locate(ids, join(root, "JPEGImages"), "image", [".jpg", ".jpeg", ".png"])
-  const masks = locate(ids, join(root, "SegmentationClass"), "mask", [".png"])
+  return { ids, images: locate(ids, join(root, "JPEGImages"), "image", imageExtensions) }
+}
+
+/**
+ * Opens the masks of one split alone, which is all that scoring predictions needs: the pictures may be elsewhere.
+ * @throws UserError as `openVocFolder`, but for images
+ */
+export const openVocMasks = (root: string, options: VocOptions): VocMasks =>
+  findMasks(root, readSplit(root, options.split), options)
+
+function findMasks(
+  root: string,
+  ids: readonly string[],
+  { split, labelMap, groundTruth = "labels", ...selection }: VocOptions,
+): VocMasks {
+  const masks = locate(ids, join(root, "SegmentationClass"), "mask", maskExtensions)
   const source = labelMap ?? findLabelMap(root)
   if (groundTruth === "alpha") {
     const given = Object.keys(selection).filter((key) => selection[key as keyof ClassSelection] !== undefined)
@@ -77,8 +102,12 @@ export function openVocFolder(
     }
     checkMatteClasses(source)
   }
-  return new VocFolder({ root, split, ids, images, masks, source, groundTruth, ...selectClasses(source, selection) })
+  return { root, split, ids, masks, source, groundTruth, ...selectClasses(source, selection) }
 }
+
+/** A function that reads mask files of these masks' kind. */
+export const masksReader = ({ source, lookup, groundTruth }: VocMasks): ((file: string) => Mask) =>
+  groundTruth === "alpha" ? readMatte : maskReader(source, lookup)
 
 /** Where samples come from, by their position in the split. */
 export interface SampleSource {
@@ -92,7 +121,7 @@ export class VocFolder implements SampleSource {
   /** Use `openVocFolder`, which checks the files; this trusts them. */
   constructor(files: VocFiles) {
     this.files = files
-    this.#readMask = files.groundTruth === "alpha" ? readMatte : maskReader(files.source, files.lookup)
+    this.#readMask = masksReader(files)
   }
 
   get ids(): readonly string[] {
@@ -144,12 +173,21 @@ export class VocFolder implements SampleSource {
   }
 }
 
-function readSplit(root: string, split: string): string[] {
-  const folder = join(root, "ImageSets", "Segmentation")
-  const splits = listFolder(folder, "split lists")
+const splitFolder = (root: string) => join(root, "ImageSets", "Segmentation")
+
+/** Names of the lists that a data set has. @throws UserError when their folder cannot be opened */
+export function listSplits(root: string): string[] {
+  return listFolder(splitFolder(root), "split lists")
     .filter((name) => name.endsWith(".txt"))
     .map((name) => name.slice(0, -4))
     .sort()
+}
+
+/** The ids of a list, in its order. @throws UserError when there is none of this name, it is empty, or a line is not an id */
+export function readSplit(root: string, split: string): string[] {
+  listFolder(root, "data set")
+  const folder = splitFolder(root)
+  const splits = listSplits(root)
   if (!splits.includes(split)) {
     const existing = splits.length > 0 ? `expected one of ${splits.join(", ")}` : "there are no lists at all"
     throw new UserError(`There is no split "${split}" in ${folder}; ${existing}.${didYouMean(split, splits)}`)
@@ -172,41 +210,59 @@ function readSplit(root: string, split: string): string[] {
   return ids
 }
 
-/** The file of every id. Reads the folder once: for 10,582 ids that is 30 ms instead of 10,582 questions to the disk. */
 function locate(ids: readonly string[], folder: string, what: string, extensions: readonly string[]): string[] {
-  const names = new Map<string, Map<string, string>>() // extension -> id -> file name
-  for (const name of listFolder(folder, `${what}s`)) {
-    const extension = extname(name)
-    const known = names.get(extension.toLowerCase()) ?? new Map()
-    names.set(extension.toLowerCase(), known.set(name.slice(0, name.length - extension.length), name))
-  }
-  const find = (id: string) =>
-    extensions.map((extension) => names.get(extension)?.get(id)).find((name) => name !== undefined)
-  const missing = ids.filter((id) => find(id) === undefined)
+  const find = fileFinder(listFolder(folder, `${what}s`))
+  const missing = ids.filter((id) => find(id, extensions) === undefined)
   if (missing.length > 0) {
     const id = missing[0]!
-    const jpeg = what === "mask" && (names.get(".jpg")?.get(id) ?? names.get(".jpeg")?.get(id))
+    const jpeg = what === "mask" && find(id, [".jpg", ".jpeg"])
     throw new UserError(
       `There is no ${what} for "${id}": expected ${join(folder, id)}${extensions.join(" or ")}.` +
         (missing.length > 1 ? ` ${missing.length} of ${ids.length} ${what}s are missing.` : "") +
         (jpeg ? ` There is a ${jpeg}, but JPEG changes labels: export the masks as PNG.` : ""),
     )
   }
-  return ids.map((id) => join(folder, find(id)!))
+  return ids.map((id) => join(folder, find(id, extensions)!))
 }
 
-function findLabelMap(root: string): LabelMap {
-  const names = ["label_map.json", "label_map.yaml", "label_map.yml", "label_map.txt"]
+/**
+ * From an id to its file name, among the names in a folder: the first of the extensions that it has, in whatever case.
+ * Reading the folder once takes 30 ms for 10,582 ids; asking the disk for each takes far longer.
+ */
+export function fileFinder(
+  names: readonly string[],
+): (id: string, extensions: readonly string[]) => string | undefined {
+  const byExtension = new Map<string, Map<string, string>>() // extension -> id -> file name
+  for (const name of names) {
+    const extension = extname(name)
+    const known = byExtension.get(extension.toLowerCase()) ?? new Map()
+    byExtension.set(extension.toLowerCase(), known.set(name.slice(0, name.length - extension.length), name))
+  }
+  return (id, extensions) =>
+    extensions.map((extension) => byExtension.get(extension)?.get(id)).find((name) => name !== undefined)
+}
+
+const labelMapNames = ["label_map.json", "label_map.yaml", "label_map.yml", "label_map.txt"]
+
+/** The file with a data set's label map, if there is one. @throws UserError when the folder cannot be opened */
+export function labelMapFile(root: string): string | undefined {
   const present = listFolder(root, "data set")
-  const name = names.find((candidate) => present.includes(candidate))
-  if (name !== undefined) return readLabelMap(join(root, name))
+  const name = labelMapNames.find((candidate) => present.includes(candidate))
+  return name && join(root, name)
+}
+
+/** The label map in a data set's folder. @throws UserError when there is none, or it is malformed */
+export function findLabelMap(root: string): LabelMap {
+  const file = labelMapFile(root)
+  if (file !== undefined) return readLabelMap(file)
   throw new UserError(
-    `There is no label map in ${root}; expected ${names.join(", ")}. ` +
+    `There is no label map in ${root}; expected ${labelMapNames.join(", ")}. ` +
       `Simplest: write the class names into ${join(root, "label_map.txt")}, one a line, in the order of their numbers.`,
   )
 }
 
-function listFolder(folder: string, what: string): string[] {
+/** Names in a folder of a data set. @throws UserError when it cannot be opened */
+export function listFolder(folder: string, what: string): string[] {
   try {
     return readdirSync(folder)
   } catch (error) {

@@ -1,38 +1,50 @@
-// Evaluation: every image of a split at full size, one confusion matrix over all of them, and what it says.
+// Evaluation: every image of a split at full size, and one confusion matrix over all of them.
 import type { Batch } from "../data/batch.ts"
-import { ignoreIndex, type LabelMap } from "../data/label-map.ts"
+import { readBytes } from "../data/files.ts"
+import { ignoreIndex } from "../data/label-map.ts"
 import { defaultWorkers, Loader } from "../data/loader.ts"
+import { readPngHeader } from "../data/png.ts"
 import { type Normalization, toTensorData } from "../data/transforms/index.ts"
 import type { VocFolder } from "../data/voc-folder.ts"
-import { backgroundOnly, type ClassScores, ConfusionMatrix, classScores, metrics } from "../metrics/index.ts"
+import { ConfusionMatrix } from "../metrics/index.ts"
 import type { SegmentationModel } from "../models/index.ts"
-import { predictLabels } from "./predict.ts"
+import { type InferenceOptions, segment } from "./segment.ts"
 
-/** A confusion matrix in numbers, each 0 to 1; null where undefined. Plain data, as it stands in a run's files. */
-export interface Scores {
-  readonly meanIoU: number | null
-  /** null where no class is background. */
-  readonly meanIoUWithoutBackground: number | null
-  readonly meanAccuracy: number | null
-  readonly pixelAccuracy: number | null
-  readonly classes: readonly (ClassScores & { readonly name: string })[]
-  /** Names of classes in neither truth nor prediction: no mean counts them. */
-  readonly leftOut: readonly string[]
-  /** What predicting one class everywhere would score: background, or the largest class where there is none. */
-  readonly trivial: {
-    readonly name: string
-    readonly meanIoU: number | null
-    readonly meanIoUWithoutBackground: number | null
-    readonly pixelAccuracy: number | null
-  }
-}
+/** Images at once and pixels of a batch at most: by then there is nothing more to gain, and memory to lose. */
+const TOGETHER = { images: 4, pixels: 2 ** 20 }
 
-/** Whole images one by one, in order: every image at its own size. */
+/**
+ * Whole images in order, each at its own size; neighbours of one size come together. LR-ASPP on mobilenet_v2_0.35, 480x360, two
+ * cores that were busy with other work too, 8 rounds: one by one 65 ms of processor time an image, by 4 32, by 8 27; UNet-16 257
+ * and 231, DeepLabV3 on ResNet-18 333 and 296.
+ */
 export function evaluationLoader(
   dataset: VocFolder,
   { workers = defaultWorkers(), normalization = {} as Normalization } = {},
 ): Loader {
-  return new Loader(dataset, { batchSize: 1, workers, transform: { name: "whole", ...normalization } })
+  const passSizes = sameSized(dataset)
+  return new Loader(dataset, { batchSize: 1, passSizes, workers, transform: { name: "whole", ...normalization } })
+}
+
+/** How many images after one another have one size, from the first 33 bytes of their masks: 180 take 11 ms. */
+function sameSized({ files: { masks } }: VocFolder): number[] {
+  const batches: { size: string; count: number; most: number }[] = []
+  for (const file of masks) {
+    const { size, pixels } = sizeOf(file)
+    const last = batches.at(-1)
+    if (last && last.size === size && last.count < last.most) last.count++
+    else batches.push({ size, count: 1, most: Math.min(TOGETHER.images, Math.floor(TOGETHER.pixels / pixels)) })
+  }
+  return batches.map(({ count }) => count)
+}
+
+function sizeOf(file: string): { size: string; pixels: number } {
+  try {
+    const { width, height } = readPngHeader(readBytes(file, "mask"), file)
+    return { size: `${width}x${height}`, pixels: width * height }
+  } catch {
+    return { size: file, pixels: Number.POSITIVE_INFINITY } // alone: what is wrong with it is said when its turn comes
+  }
 }
 
 const TIMED_IMAGES = 5
@@ -50,7 +62,7 @@ export async function estimateEvaluation(
     const index = Math.floor((k * dataset.ids.length) / TIMED_IMAGES)
     const start = performance.now()
     const { image, width, height } = await dataset.readSample(index)
-    predictLabels(model, toTensorData({ width, height, data: image }, normalization), [1, height, width]).dispose()
+    segment(model, toTensorData({ width, height, data: image }, normalization), [1, height, width])
     seconds.push((performance.now() - start) / 1000)
   }
   model.train(wasTraining)
@@ -62,6 +74,8 @@ export interface EvaluateOptions {
   onBatch?: (batch: Batch, predictions: Uint8Array) => void
   /** Ends it after the image at hand, with the signal's reason as error. */
   signal?: AbortSignal
+  /** How the model is applied to each image; default: to the whole image, once. */
+  inference?: InferenceOptions
 }
 
 /** @param batches of a whole split; all images of a batch have one size */
@@ -69,51 +83,20 @@ export async function evaluate(
   model: SegmentationModel,
   batches: AsyncIterable<Batch>,
   numClasses: number,
-  { onBatch, signal }: EvaluateOptions = {},
+  { onBatch, signal, inference }: EvaluateOptions = {},
 ): Promise<ConfusionMatrix> {
   const matrix = new ConfusionMatrix(numClasses)
   const wasTraining = model.training
   model.eval()
   try {
     for await (const batch of batches) {
-      using labels = predictLabels(model, batch.images, batch.shape)
-      using bytes = labels.to({ dtype: "uint8" })
-      const predictions = bytes.data() as Uint8Array
-      matrix.add(predictions, batch.masks, { ignoreIndex })
-      onBatch?.(batch, predictions)
+      const { labels } = segment(model, batch.images, batch.shape, inference)
+      matrix.add(labels, batch.masks, { ignoreIndex })
+      onBatch?.(batch, labels)
       signal?.throwIfAborted()
     }
   } finally {
     model.train(wasTraining)
   }
   return matrix
-}
-
-/** All scores of a matrix beside those of the trivial prediction, which no model may be compared without. */
-export function summarize(matrix: ConfusionMatrix, { classes, background }: LabelMap): Scores {
-  const perClass = classScores(matrix)
-  const largest = perClass.reduce(
-    (best, { truthPixels }, k) => (truthPixels > (perClass[best]?.truthPixels ?? 0) ? k : best),
-    0,
-  )
-  const trivialClass = background ?? largest
-  const trivial = backgroundOnly(matrix, trivialClass)
-  const name = (k: number) => classes[k]?.name ?? String(k)
-  const withoutBackground = (of: ConfusionMatrix) =>
-    background === undefined ? null : metrics.meanIoUWithoutBackground(of, { background }).value
-  const meanIoU = metrics.meanIoU(matrix)
-  return {
-    meanIoU: meanIoU.value,
-    meanIoUWithoutBackground: withoutBackground(matrix),
-    meanAccuracy: metrics.meanAccuracy(matrix).value,
-    pixelAccuracy: metrics.pixelAccuracy(matrix).value,
-    classes: perClass.map((scores, k) => ({ name: name(k), ...scores })),
-    leftOut: meanIoU.leftOut.map(name),
-    trivial: {
-      name: name(trivialClass),
-      meanIoU: metrics.meanIoU(trivial).value,
-      meanIoUWithoutBackground: withoutBackground(trivial),
-      pixelAccuracy: metrics.pixelAccuracy(trivial).value,
-    },
-  }
 }

@@ -1,30 +1,26 @@
-// The metrics by name. To add one: write a function of a confusion matrix and add one line here.
-import type { ConfusionMatrix } from "./confusion-matrix.ts"
-import {
+// What the metrics give to other layers. The metrics by name, and how to add one: registry.ts.
+export * from "./bootstrap.ts"
+export * from "./boundary.ts"
+export { type Calibration, CalibrationCounter, type ReliabilityBin } from "./calibration.ts"
+export * from "./ceiling.ts"
+export { type Cell, ConfusionMatrix, type ConfusionMatrixJson, type Labels } from "./confusion-matrix.ts"
+export * from "./evaluation.ts"
+export * from "./honesty.ts"
+export * from "./image-scores.ts"
+export { allScores, type Metric, type MetricName, metricNames, metrics } from "./registry.ts"
+export {
+  backgroundOnly,
+  type ClassScores,
+  classScores,
+  frequencyWeightedIoU,
   type MetricOptions,
   meanAccuracy,
+  meanF1,
   meanIoU,
+  meanIoUPresent,
   meanIoUWithoutBackground,
   pixelAccuracy,
   type Score,
+  trivialClass,
 } from "./scores.ts"
-
-/** One number of a confusion matrix, larger is better. */
-export type Metric = (matrix: ConfusionMatrix, options?: MetricOptions) => Score
-
-export const metrics = { meanIoU, meanIoUWithoutBackground, meanAccuracy, pixelAccuracy } satisfies Record<
-  string,
-  Metric
->
-
-export type MetricName = keyof typeof metrics
-export const metricNames = Object.keys(metrics) as MetricName[]
-
-/** All metrics of a matrix, by name. */
-export function allScores(matrix: ConfusionMatrix, options: MetricOptions = {}): Record<MetricName, Score> {
-  const entries = metricNames.map((name) => [name, (metrics[name] as Metric)(matrix, options)])
-  return Object.fromEntries(entries) as Record<MetricName, Score>
-}
-
-export { ConfusionMatrix, type ConfusionMatrixJson, type Labels } from "./confusion-matrix.ts"
-export * from "./scores.ts"
+export * from "./summary.ts"

@@ -7,10 +7,14 @@ import {
   backgroundOnly,
   ConfusionMatrix,
   classScores,
+  frequencyWeightedIoU,
+  meanF1,
   meanIoU,
+  meanIoUPresent,
   meanIoUWithoutBackground,
   metricNames,
   pixelAccuracy,
+  trivialClass,
 } from "./index.ts"
 
 const K = 4
@@ -33,12 +37,15 @@ test("rows are the truth, columns the prediction; void pixels count nowhere", ()
 
 test("scores worked by hand", () => {
   const [zero, one, two] = classScores(worked())
-  expect(zero).toEqual({ iou: 3 / 5, precision: 3 / 4, recall: 3 / 4, truthPixels: 4, predictedPixels: 4 })
-  expect(one).toEqual({ iou: 1 / 3, precision: 1 / 2, recall: 1 / 2, truthPixels: 2, predictedPixels: 2 })
-  expect(two).toEqual({ iou: null, precision: null, recall: null, truthPixels: 0, predictedPixels: 0 })
+  expect(zero).toEqual({ iou: 3 / 5, precision: 3 / 4, recall: 3 / 4, f1: 3 / 4, truthPixels: 4, predictedPixels: 4 })
+  expect(one).toEqual({ iou: 1 / 3, precision: 1 / 2, recall: 1 / 2, f1: 1 / 2, truthPixels: 2, predictedPixels: 2 })
+  expect(two).toEqual({ iou: null, precision: null, recall: null, f1: null, truthPixels: 0, predictedPixels: 0 })
   expect(allScores(worked(), { background: 0 })).toEqual({
     meanIoU: { value: (3 / 5 + 1 / 3) / 2, leftOut: [2, 3] },
     meanIoUWithoutBackground: { value: 1 / 3, leftOut: [2, 3] },
+    meanIoUPresent: { value: (3 / 5 + 1 / 3) / 2, leftOut: [2, 3] },
+    meanF1: { value: (3 / 4 + 1 / 2) / 2, leftOut: [2, 3] },
+    frequencyWeightedIoU: { value: (4 / 6) * (3 / 5) + (2 / 6) * (1 / 3), leftOut: [2, 3] },
     meanAccuracy: { value: (3 / 4 + 1 / 2) / 2, leftOut: [2, 3] },
     pixelAccuracy: { value: 4 / 6, leftOut: [] },
   })
@@ -48,6 +55,9 @@ test("a class that is predicted but not there has IoU 0 and pulls the mean down;
   const matrix = matrixOf([0, 0, 1], [0, 3, 1])
   expect(classScores(matrix).map(({ iou }) => iou)).toEqual([1 / 2, 1, null, 0])
   expect(meanIoU(matrix)).toEqual({ value: 1.5 / 3, leftOut: [2] })
+  expect(meanF1(matrix)).toEqual({ value: (2 / 3 + 1 + 0) / 3, leftOut: [2] })
+  expect(meanIoUPresent(matrix)).toEqual({ value: 1.5 / 2, leftOut: [2, 3] }) // not this one, and so it is no score to quote
+  expect(frequencyWeightedIoU(matrix)).toEqual({ value: (2 / 3) * (1 / 2) + 1 / 3, leftOut: [2, 3] })
 })
 
 test("the background trap: predicting only background looks good by pixels, and is nothing without background", () => {
@@ -63,6 +73,12 @@ test("backgroundOnly is the matrix of that very prediction", () => {
   const trivial = matrixOf(truth, Array(6).fill(2))
   expect(backgroundOnly(matrixOf(truth, [3, 2, 1, 0, 0, 0]), 2)).toEqual(trivial)
   expect(() => backgroundOnly(trivial, 4)).toThrow("backgroundOnly: background is 4; expected a class, 0..3.")
+})
+
+test("the class to beat is background, or the largest where there is none", () => {
+  const matrix = matrixOf([0, 1, 1, 2, VOID, VOID, VOID], [3, 3, 3, 3, 3, 3, 3])
+  expect(trivialClass(matrix, 2)).toBe(2)
+  expect(trivialClass(matrix, null)).toBe(1)
 })
 
 test("without background class, the mean without background is the mean", () => {
@@ -107,6 +123,7 @@ test("counts and scores equal those by their definitions on sets of pixels", () 
             both,
             size(({ t }) => t === k),
           ),
+          f1: share(2 * both, size(({ t }) => t === k) + size(({ p }) => p === k)),
           truthPixels: size(({ t }) => t === k),
           predictedPixels: size(({ p }) => p === k),
         })
@@ -139,6 +156,84 @@ test("tensors, typed arrays and merged parts count alike", () => {
   )
 })
 
+// --- properties ----------------------------------------------------------------------------------------------------
+
+test("other numbers for the classes change no score", () => {
+  const renumbered = fc.shuffledSubarray([0, 1, 2, 3], { minLength: K, maxLength: K })
+  fc.assert(
+    fc.property(pixels, renumbered, (all, order) => {
+      const to = (label: number) => order[label] ?? label
+      const [truth, prediction] = [all.map(({ t }) => t), all.map(({ p }) => p)]
+      const [before, after] = [matrixOf(truth, prediction), matrixOf(truth.map(to), prediction.map(to))]
+      const [ofClasses, ofRenumbered] = [classScores(before), classScores(after)]
+      for (const [k, scores] of ofClasses.entries()) expect(ofRenumbered[to(k)]).toEqual(scores)
+      const scores = allScores(after, { background: to(0) })
+      for (const [name, { value, leftOut }] of Object.entries(allScores(before, { background: 0 }))) {
+        const other = scores[name as keyof typeof scores]
+        if (value === null) expect(other.value).toBeNull()
+        else expect(other.value, name).toBeCloseTo(value, 14) // the classes are summed in another order
+        expect(other.leftOut.toSorted()).toEqual(leftOut.map(to).sort())
+      }
+    }),
+    { numRuns: 50 },
+  )
+})
+
+test("what is predicted at void pixels changes nothing", () => {
+  fc.assert(
+    fc.property(
+      pixels,
+      fc.array(fc.constantFrom(0, 1, 2, 3, VOID), { minLength: 60, maxLength: 60 }),
+      (all, others) => {
+        const truth = all.map(({ t }) => t)
+        const changed = all.map(({ t, p }, i) => (t === VOID ? (others[i] as number) : p))
+        expect(matrixOf(truth, changed)).toEqual(
+          matrixOf(
+            truth,
+            all.map(({ p }) => p),
+          ),
+        )
+      },
+    ),
+    { numRuns: 50 },
+  )
+})
+
+// Masks have long runs of a label, and are counted four pixels at a time.
+const runs = fc
+  .array(fc.tuple(fc.constantFrom(0, 1, 3, VOID), fc.integer({ min: 0, max: 3 }), fc.integer({ min: 1, max: 40 })))
+  .map((parts) => parts.flatMap(([t, p, length]) => Array.from({ length }, () => ({ t, p }))))
+
+test("bytes count as other numbers do, wherever they begin in memory", () => {
+  fc.assert(
+    fc.property(runs, fc.integer({ min: 0, max: 3 }), fc.integer({ min: 0, max: 3 }), (all, p0, t0) => {
+      const [truth, prediction] = [all.map(({ t }) => t), all.map(({ p }) => p)]
+      const moved = (labels: number[], by: number) => Uint8Array.from([...Array(by).fill(7), ...labels]).subarray(by)
+      const bytes = new ConfusionMatrix(K).add(moved(prediction, p0), moved(truth, t0))
+      expect(bytes).toEqual(new ConfusionMatrix(K).add(Int32Array.from(prediction), Int32Array.from(truth)))
+    }),
+  )
+})
+
+test("254 classes, each taken for another", () => {
+  const labels = Uint8Array.from({ length: 254 }, (_, k) => k)
+  const matrix = new ConfusionMatrix(254).add(labels.toReversed(), labels)
+  for (const k of labels) expect(matrix.at(k, 253 - k)).toBe(1)
+  expect(pixelAccuracy(matrix).value).toBe(0)
+})
+
+test("its cells carry a matrix over", () => {
+  const matrix = worked()
+  expect(matrix.cells()).toEqual([
+    [0, 0, 3],
+    [0, 1, 1],
+    [1, 0, 1],
+    [1, 1, 1],
+  ])
+  expect(new ConfusionMatrix(K).addCells(matrix.cells())).toEqual(matrix)
+  expect(() => new ConfusionMatrix(2).addCells([[0, 2, 1]])).toThrow("there is no cell [0, 2] in 2 classes")
+})
+
 // --- borders -------------------------------------------------------------------------------------------------------
 
 test("every score lies in 0 to 1, and a perfect prediction has 1", () => {
@@ -151,12 +246,30 @@ test("labels outside the classes are named, with their place, and nothing is cou
   const before = matrix.toJSON()
   const add = (prediction: number[], truth: number[]) => () =>
     matrix.add(Int32Array.from(prediction), Int32Array.from(truth))
-  expect(add([0, 4], [0, 0])).toThrow("ConfusionMatrix: prediction has label 4 at pixel 1; expected 0..3.")
+  const addBytes = (prediction: number[], truth: number[]) => () =>
+    matrix.add(Uint8Array.from(prediction), Uint8Array.from(truth))
+  for (const attempt of [add, addBytes]) {
+    expect(attempt([0, 4], [0, 0])).toThrow("ConfusionMatrix: prediction has label 4 at pixel 1; expected 0..3.")
+    expect(attempt([0, VOID], [0, 1])).toThrow("ConfusionMatrix: prediction has label 255 at pixel 1; expected 0..3.")
+    expect(attempt([0, 9], [0, VOID])).toThrow("ConfusionMatrix: prediction has label 9 at pixel 1; expected 0..3.")
+    expect(attempt([0, 0, 0], [0, 0, 9])).toThrow(
+      "ConfusionMatrix: target has label 9 at pixel 2; expected 0..3 or 255 (ignored).",
+    )
+  }
   expect(add([0, -1], [0, VOID])).toThrow("ConfusionMatrix: prediction has label -1 at pixel 1; expected 0..3.")
-  expect(add([0, 0, 0], [0, 0, 9])).toThrow(
-    "ConfusionMatrix: target has label 9 at pixel 2; expected 0..3 or 255 (ignored).",
-  )
   expect(matrix.toJSON()).toEqual(before)
+  const later = new ConfusionMatrix(10).add(Uint8Array.of(0, 1), Uint8Array.of(0, 1)) // nothing is left of what was refused
+  expect(later.cells()).toEqual([
+    [0, 0, 1],
+    [1, 1, 1],
+  ])
+})
+
+test("a mask scored against itself says void where the truth does", () => {
+  const labels = [0, 1, VOID, 2, VOID]
+  expect(pixelAccuracy(matrixOf(labels, labels)).value).toBe(1)
+  const numbers = Int32Array.from(labels)
+  expect(new ConfusionMatrix(K).add(numbers, numbers)).toEqual(matrixOf(labels, labels))
 })
 
 test("another ignore index", () => {
@@ -165,6 +278,19 @@ test("another ignore index", () => {
     [0, 0],
     [0, 1],
   ])
+  const pairs = [
+    [Uint8Array.of(0, 1, 1), Uint8Array.of(0, 0, 1)],
+    [Int32Array.of(0, 1, 1), Int32Array.of(0, 0, 1)],
+  ] as const
+  for (const [prediction, truth] of pairs) {
+    const add = (ignoreIndex: number) => new ConfusionMatrix(2).add(prediction, truth, { ignoreIndex }).cells()
+    expect(add(0)).toEqual([[1, 1, 1]]) // a class that is ignored
+    expect(add(-100)).toEqual([
+      [0, 0, 1],
+      [0, 1, 1],
+      [1, 1, 1],
+    ])
+  }
 })
 
 test("sizes and types that do not fit are named", () => {

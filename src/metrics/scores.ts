@@ -10,6 +10,8 @@ export interface ClassScores {
   readonly precision: number | null
   /** Share of the pixels of this class that were found; null when the truth has none. */
   readonly recall: number | null
+  /** F1, the same as Dice: harmonic mean of precision and recall, 2 IoU / (1 + IoU); null when the class is in neither. */
+  readonly f1: number | null
   readonly truthPixels: number
   readonly predictedPixels: number
 }
@@ -29,15 +31,18 @@ export interface MetricOptions {
 /** Scores of each class, by its index. */
 export function classScores(matrix: ConfusionMatrix): ClassScores[] {
   const { classes } = matrix
-  const indices = Array.from({ length: classes }, (_, k) => k)
-  return indices.map((k) => {
+  return Array.from({ length: classes }, (_, k) => {
     const hit = matrix.at(k, k)
-    const truthPixels = sum(indices.map((p) => matrix.at(k, p)))
-    const predictedPixels = sum(indices.map((t) => matrix.at(t, k)))
+    let [truthPixels, predictedPixels] = [0, 0]
+    for (let other = 0; other < classes; other++) {
+      truthPixels += matrix.at(k, other)
+      predictedPixels += matrix.at(other, k)
+    }
     return {
       iou: ratio(hit, truthPixels + predictedPixels - hit),
       precision: ratio(hit, predictedPixels),
       recall: ratio(hit, truthPixels),
+      f1: ratio(2 * hit, truthPixels + predictedPixels),
       truthPixels,
       predictedPixels,
     }
@@ -54,6 +59,27 @@ export const meanIoU = (matrix: ConfusionMatrix): Score => mean(classScores(matr
 export function meanIoUWithoutBackground(matrix: ConfusionMatrix, { background = 0 }: MetricOptions = {}): Score {
   return mean(classScores(matrix).map(({ iou }, k) => (k === background ? undefined : iou)))
 }
+
+/**
+ * Mean IoU over the classes that the truth has. It does not say when other classes are predicted; their pixels still count
+ * against the class they are taken from.
+ */
+export const meanIoUPresent = (matrix: ConfusionMatrix): Score =>
+  mean(classScores(matrix).map(({ iou, truthPixels }) => (truthPixels > 0 ? iou : null)))
+
+/** Sum of the IoUs, each by its class's share of the true pixels (Long et al. 2015): large classes, as background, decide. */
+export function frequencyWeightedIoU(matrix: ConfusionMatrix): Score {
+  const scores = classScores(matrix)
+  const present = scores.filter(({ truthPixels }) => truthPixels > 0)
+  const weighted = sum(present.map(({ iou, truthPixels }) => (iou as number) * truthPixels))
+  return {
+    value: ratio(weighted, sum(matrix.counts)),
+    leftOut: scores.flatMap(({ truthPixels }, k) => (truthPixels > 0 ? [] : [k])),
+  }
+}
+
+/** Mean F1 (Dice) over the classes that are in truth or prediction. Never below their mean IoU, and no better for it. */
+export const meanF1 = (matrix: ConfusionMatrix): Score => mean(classScores(matrix).map(({ f1 }) => f1))
 
 /** Mean over the classes in the truth of the share of their pixels that were found. */
 export const meanAccuracy = (matrix: ConfusionMatrix): Score => mean(classScores(matrix).map(({ recall }) => recall))
@@ -79,15 +105,21 @@ export function backgroundOnly(matrix: ConfusionMatrix, background: number): Con
   return trivial
 }
 
+/** The class whose prediction everywhere is the one to beat: background, or the largest class where there is none. */
+export function trivialClass(matrix: ConfusionMatrix, background: number | null): number {
+  const sizes = classScores(matrix).map(({ truthPixels }) => truthPixels)
+  return background ?? sizes.reduce((largest, size, k) => (size > (sizes[largest] as number) ? k : largest), 0)
+}
+
 /** Means over the numbers; null is left out and listed, undefined left out silently. */
-function mean(values: readonly (number | null | undefined)[]): Score {
+export function mean(values: readonly (number | null | undefined)[]): Score {
   const present = values.filter((value) => typeof value === "number")
   const leftOut = values.flatMap((value, k) => (value === null ? [k] : []))
   return { value: ratio(sum(present), present.length), leftOut }
 }
 
-const ratio = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole)
-const sum = (values: Iterable<number>): number => {
+export const ratio = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole)
+export const sum = (values: Iterable<number>): number => {
   let total = 0
   for (const value of values) total += value
   return total

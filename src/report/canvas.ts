@@ -48,15 +48,21 @@ export function encodePng({ data, width, height }: RgbImage): Promise<Buffer> {
 }
 
 /** Fits a picture into a box, keeping its proportions. */
-export async function fitInside(
-  { data, width, height }: RgbImage,
-  box: { width: number; height: number },
-): Promise<RgbImage> {
+export function fitInside(picture: RgbImage, box: { width: number; height: number }): Promise<RgbImage> {
+  const { width, height } = picture
   const scale = Math.min(box.width / width, box.height / height)
   const to = { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) }
+  return resizeImage(picture, to)
+}
+
+/** A picture in just this size. */
+export async function resizeImage(
+  { data, width, height }: RgbImage,
+  to: { readonly width: number; readonly height: number },
+): Promise<RgbImage> {
   const resized = await sharp(data, { raw: { width, height, channels: 3 } })
-    .resize({ ...to, fit: "fill" })
+    .resize({ width: to.width, height: to.height, fit: "fill" })
     .raw()
     .toBuffer()
-  return { ...to, data: resized }
+  return { width: to.width, height: to.height, data: resized }
 }

@@ -1,130 +1,95 @@
-// A run's curves as one SVG: loss, mean IoU and learning rate over the steps. Plain attributes only, so that
-// every viewer draws it.
+// A run's curves over its steps: loss, mean IoU, learning rate, and the IoU of each class. For the report, and as curves.svg.
 import type { EvaluationRecord, RunRecord, StepRecord } from "../train/run-folder.ts"
+import { lineChart } from "./charts/line.ts"
+import { standaloneSvg } from "./charts/standalone.ts"
+import type { Html } from "./html.ts"
 
-export interface Series {
-  readonly name: string
-  readonly color: string
-  readonly points: readonly (readonly [number, number])[]
-  readonly faint?: boolean
-  readonly dots?: boolean
-}
+export type Point = readonly [x: number, y: number]
 
-export interface Chart {
-  readonly title: string
-  readonly series: readonly Series[]
-}
+export const stepsOf = (records: readonly RunRecord[]): StepRecord[] =>
+  records.filter((record): record is StepRecord => record.kind === "step")
 
-const WIDTH = 720
-const HEIGHT = 220
-const MARGIN = { left: 64, right: 16, top: 34, bottom: 36 }
+export const evaluationsOf = (records: readonly RunRecord[]): EvaluationRecord[] =>
+  records.filter((record): record is EvaluationRecord => record.kind === "evaluation")
 
-export function curves(records: readonly RunRecord[]): string {
-  const steps = records.filter((record): record is StepRecord => record.kind === "step")
-  const evaluations = records.filter((record): record is EvaluationRecord => record.kind === "evaluation")
+/** The whole log as one SVG. */
+export const curvesSvg = (records: readonly RunRecord[]): string =>
+  standaloneSvg(runCharts(records), { title: "Training loss; Validation; Learning rate" })
+
+/** Loss, mean IoU with and without background, learning rate; what has no points yet is left out. */
+export function runCharts(records: readonly RunRecord[]): Html[] {
+  const x = { name: "step" }
+  const steps = stepsOf(records)
   const loss = steps.map(({ step, loss }) => [step, loss] as const)
-  const score = (of: (record: EvaluationRecord) => number | null) =>
-    evaluations.flatMap((record) => {
-      const value = of(record)
-      return value === null ? [] : [[record.step, 100 * value] as const]
-    })
-  const charts: Chart[] = [
-    {
+  const evaluations = evaluationsOf(records)
+  const charts = [
+    lineChart({
       title: "Training loss",
+      x,
+      y: { name: "loss", most: lossLimit(loss) },
       series: [
-        { name: "each step", color: "#2a6fb0", points: thin(loss), faint: true },
-        { name: "running mean", color: "#2a6fb0", points: thin(runningMean(loss)) },
+        { name: "each step", points: thin(loss), faint: true, look: 0 },
+        { name: "mean", points: thin(runningMean(loss)), look: 0 },
       ],
-    },
-    {
-      title: "Validation, mean IoU (per cent)",
+    }),
+    lineChart({
+      title: "Validation",
+      x,
+      y: { name: "mean IoU", unit: "per cent" },
       series: [
-        { name: "all classes", color: "#2a6fb0", points: score(({ scores }) => scores.meanIoU), dots: true },
+        { name: "all classes", points: scorePoints(evaluations, ({ scores }) => scores.meanIoU), marks: true },
         {
           name: "without background",
-          color: "#d1661f",
-          points: score(({ scores }) => scores.meanIoUWithoutBackground),
-          dots: true,
+          points: scorePoints(evaluations, ({ scores }) => scores.meanIoUWithoutBackground),
+          marks: true,
         },
       ],
-    },
-    {
+    }),
+    lineChart({
       title: "Learning rate",
-      series: [
-        {
-          name: "learning rate",
-          color: "#2a6fb0",
-          points: thin(steps.map(({ step, learningRate }) => [step, learningRate] as const)),
-        },
-      ],
-    },
+      x,
+      y: { name: "learning rate" },
+      series: [{ name: "learning rate", points: thin(steps.map(({ step, learningRate }) => [step, learningRate])) }],
+    }),
   ]
-  return drawCharts(charts, records.at(-1)?.step ?? 1)
+  return charts.filter(({ text }) => text !== "")
 }
 
-/** Charts below one another, as one SVG; those without points are left out. */
-export function drawCharts(charts: readonly Chart[], lastStep: number, axis = "step"): string {
-  const drawn = charts.filter((chart) => chart.series.some(({ points }) => points.length > 0))
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT * drawn.length}" width="${WIDTH}" font-family="system-ui, sans-serif" font-size="12" fill="#333">
-<title>${drawn.map(({ title }) => title).join("; ")}</title>
-<rect fill="#fff" width="100%" height="100%"/>
-${drawn.map((chart, k) => `<g transform="translate(0 ${k * HEIGHT})">${draw(chart, lastStep, axis)}</g>`).join("\n")}
-</svg>
-`
+/** The IoU of each class over the evaluations, a small chart each on the same axes; classes that were never seen are left out. */
+export function classCharts(records: readonly RunRecord[]): Html[] {
+  const evaluations = evaluationsOf(records)
+  const classes = evaluations.at(-1)?.scores.classes ?? []
+  const most = Math.max(...evaluations.flatMap(({ scores }) => scores.classes.map(({ iou }) => 100 * (iou ?? 0))))
+  return classes
+    .map(({ name }, k) => {
+      const points = scorePoints(evaluations, ({ scores }) => scores.classes[k]?.iou ?? null)
+      const last = points.at(-1)?.[1] ?? 0
+      return lineChart({
+        title: name,
+        x: { name: "step" },
+        y: { name: "IoU", unit: "per cent", upTo: most },
+        series: [{ name: last.toFixed(0), points, marks: true }],
+        small: true,
+      })
+    })
+    .filter(({ text }) => text !== "")
 }
 
-function draw({ title, series }: Chart, lastStep: number, axisName: string): string {
-  const values = series.flatMap(({ points }) => points.map(([, y]) => y))
-  const top = ticks(0, Math.max(...values) || 1).at(-1) as number
-  const x = (step: number) => MARGIN.left + (step / lastStep) * (WIDTH - MARGIN.left - MARGIN.right)
-  const y = (value: number) => HEIGHT - MARGIN.bottom - (value / top) * (HEIGHT - MARGIN.top - MARGIN.bottom)
-  const right = WIDTH - MARGIN.right
-  const grid = ticks(0, top).map(
-    (value) =>
-      `<line stroke="#ddd" x1="${MARGIN.left}" x2="${right}" y1="${y(value)}" y2="${y(value)}"/>` +
-      `<text x="${MARGIN.left - 8}" y="${y(value) + 4}" text-anchor="end">${label(value)}</text>`,
-  )
-  const axis = ticks(0, lastStep)
-    .filter((step) => step <= lastStep)
-    .map((step) => `<text x="${x(step)}" y="${HEIGHT - MARGIN.bottom + 18}" text-anchor="middle">${label(step)}</text>`)
-  const lines = series.flatMap(({ points, color, faint, dots }) => [
-    `<polyline fill="none" stroke="${color}" stroke-width="${faint ? 1 : 2}" stroke-opacity="${faint ? 0.3 : 1}" points="${points
-      .map(([step, value]) => `${round(x(step))},${round(y(value))}`)
-      .join(" ")}"/>`,
-    ...(dots
-      ? points.map(([step, value]) => `<circle cx="${round(x(step))}" cy="${round(y(value))}" r="3" fill="${color}"/>`)
-      : []),
-  ])
-  const shown = series.filter(({ points }) => points.length > 0)
-  const legend =
-    shown.length < 2
-      ? []
-      : shown.map(
-          ({ name, color, faint }, k) =>
-            `<line x1="${right - 300 + 150 * k}" x2="${right - 280 + 150 * k}" y1="16" y2="16" stroke="${color}" stroke-width="${faint ? 1 : 2}" stroke-opacity="${faint ? 0.5 : 1}"/>` +
-            `<text x="${right - 274 + 150 * k}" y="20">${name}</text>`,
-        )
-  return [
-    `<text x="${MARGIN.left}" y="20" font-weight="600">${title}</text>`,
-    ...legend,
-    ...grid,
-    ...axis,
-    `<text x="${right}" y="${HEIGHT - 4}" text-anchor="end">${axisName}</text>`,
-    ...lines,
-  ].join("\n")
+/** A score of each evaluation in per cent, where it is defined. */
+export function scorePoints(
+  evaluations: readonly EvaluationRecord[],
+  of: (record: EvaluationRecord) => number | null,
+  x: (record: EvaluationRecord) => number = ({ step }) => step,
+): Point[] {
+  return evaluations.flatMap((record) => {
+    const value = of(record)
+    return value === null ? [] : [[x(record), 100 * value] as const]
+  })
 }
 
-/** Round numbers from `low` to the first one at or above `high`, about five of them. */
-export function ticks(low: number, high: number): number[] {
-  const rough = (high - low) / 4 || 1
-  const power = 10 ** Math.floor(Math.log10(rough))
-  const step = ([1, 2, 2.5, 5, 10].find((factor) => factor * power >= rough * 0.999) as number) * power
-  const count = Math.ceil((high - low) / step - 1e-9)
-  return Array.from({ length: count + 1 }, (_, k) => Number((low + k * step).toPrecision(12)))
-}
-
-function runningMean(points: readonly (readonly [number, number])[]): [number, number][] {
-  const weight = Math.max(0.8, 1 - 20 / Math.max(1, points.length)) // about a twentieth of the run
+/** Means of the last points, the nearest counting most: over about a twentieth of the run. */
+export function runningMean(points: readonly Point[]): Point[] {
+  const weight = Math.max(0.8, 1 - 20 / Math.max(1, points.length))
   let mean = 0
   let total = 0
   return points.map(([step, value]) => {
@@ -135,13 +100,14 @@ function runningMean(points: readonly (readonly [number, number])[]): [number, n
 }
 
 /** At most 1,000 points: more do not show, and the file stays small. */
-function thin<T>(points: readonly T[]): T[] {
+export function thin(points: readonly Point[]): Point[] {
   const stride = Math.ceil(points.length / 1000)
   return points.filter((_, k) => k % stride === 0 || k === points.length - 1)
 }
 
-const round = (value: number) => Number(value.toFixed(1))
-const label = (value: number) =>
-  value !== 0 && Math.abs(value) < 1e-3
-    ? Number(value.toPrecision(6)).toExponential()
-    : value.toLocaleString("en", { maximumSignificantDigits: 6 }) // else 0.0025 would be 0.003
+/** One step in a hundred may lie above: a single spike must not press the curve flat. */
+function lossLimit(loss: readonly Point[]): number {
+  const sorted = loss.map(([, value]) => value).sort((a, b) => a - b)
+  const mean = runningMean(loss).reduce((most, [, value]) => Math.max(most, value), 0)
+  return Math.max(mean, sorted[Math.floor(0.99 * (sorted.length - 1))] ?? 0)
+}

@@ -80,7 +80,9 @@ export function dataTable({
   /** Columns that hold words. */
   words?: readonly number[]
 }): Html {
-  const isLong = head.map((_, column) => rows.some((row) => textOf(row[column]).length > LONG_TEXT))
+  const isLong = head.map(
+    (_, column) => column > 0 && rows.some((row) => textOf(row[column]).replace(/<[^>]*>/g, "").length > LONG_TEXT),
+  )
   const align = (column: number) => {
     if (!words.includes(column)) return new Html(' class="number"')
     return isLong[column] ? html` class="long${head.length > 2 && " beside"}"` : ""
@@ -202,6 +204,7 @@ thead th { font-weight: 600; border-bottom: 2px solid var(--line); vertical-alig
 tbody tr + tr > * { border-top: 1px solid var(--line) }
 tbody th { min-width: 7.5rem }
 .number { text-align: right; white-space: nowrap }
+thead .number { white-space: normal; min-width: 4.5rem }
 .long { min-width: 12rem; overflow-wrap: anywhere }
 .long.beside { min-width: 20rem }
 figure { margin: 1rem 0 }
@@ -234,6 +237,7 @@ details > summary { cursor: pointer; color: var(--accent) }
   body { max-width: none; padding: 0; font-size: 10pt }
   section { border: 0; padding: 0 }
   figure, tr, aside { break-inside: avoid }
+  h2, h3, h3 + p { break-after: avoid }
   .scroll { overflow: visible }
   pre { white-space: pre-wrap }
   .row { display: flex; flex-wrap: wrap; gap: .5rem }

@@ -2,7 +2,9 @@
 //   config.json       every option, defaults included     label-map.json    the classes that were learned
 //   versions.json     pixelwise, Node, libtorch, machine  metrics.jsonl     one JSON object a line: steps and evaluations
 //   best.safetensors  weights of the best evaluation      last.safetensors  all that is needed to resume
-//   curves.svg, samples.png, scores.json                  what came out
+//   curves.svg, samples.png, scores.json                  what came out, so far
+//   samples/<step>/<id>.png  predictions of a few images   events.out.tfevents.*  the log for TensorBoard
+//   report.html, evaluation.json, diagnosis.json          all about it, and the numbers behind that
 //   bad-batch.safetensors, earlier.safetensors            after a loss that is no number: its images, the save before
 import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { arch, availableParallelism, cpus, platform } from "node:os"
@@ -10,7 +12,7 @@ import { join } from "node:path"
 import { formatLabelMap, type LabelMap, readLabelMap } from "../data/label-map.ts"
 import { UserError } from "../errors.ts"
 import { fileProblem, writeFileAtomic } from "../files.ts"
-import type { Scores } from "../infer/evaluate.ts"
+import type { Scores } from "../metrics/index.ts"
 import { buildInfo, threads } from "../torch/index.ts"
 import { version } from "../version.ts"
 import { parseConfig, type TrainConfig } from "./config.ts"

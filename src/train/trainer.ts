@@ -2,8 +2,8 @@
 // It knows nothing of file formats or of the command line: it is given batches, and a way to evaluate.
 import type { Batch } from "../data/batch.ts"
 import { copyFileAtomic } from "../files.ts"
-import type { Scores } from "../infer/evaluate.ts"
 import type { Objective } from "../losses/objective.ts"
+import type { Scores } from "../metrics/index.ts"
 import { callAtStride, type SegmentationModel } from "../models/index.ts"
 import { KeptStatistics } from "../nn/index.ts"
 import {

@@ -111,7 +111,7 @@ test("--svg draws rates and mined shares, of two side by side", async () => {
   const { stderr } = await pixelwise("explain", file, "protocol:tf-deeplab", ...mined, "--svg", svg)
   expect(stderr).toContain(`Wrote ${svg}.`)
   const drawn = readFileSync(svg, "utf8")
-  expect(drawn).toContain("<title>Learning rate; Mined pixels (per cent)</title>")
+  expect(drawn).toContain("<title>Learning rate; Mined pixels</title>")
   expect(drawn.match(/<polyline/g)).toHaveLength(4)
   expect(drawn).toContain(">protocol:tf-deeplab</text>")
   expect(drawn).toContain(">0.015</text>") // between 0 and 0.02, in full

@@ -48,14 +48,21 @@ test("a run folder holds everything, and the scores of eval are those of trainin
     "end",
   ])
   expect(events.at(-1)).toMatchObject({ completed: true, run: out })
-  expect(readdirSync(out).sort()).toEqual(
+  expect(events.at(-1).report).toBe(join(out, "report.html"))
+  const files = readdirSync(out).map((name) => name.replace(/^(events\.out\.tfevents)\..*/, "$1"))
+  expect(files.sort()).toEqual(
     [
       "best.safetensors",
       "config.json",
       "curves.svg",
+      "diagnosis.json",
+      "evaluation.json",
+      "events.out.tfevents",
       "label-map.json",
       "last.safetensors",
       "metrics.jsonl",
+      "report.html",
+      "samples",
       "samples.png",
       "scores.json",
       "versions.json",

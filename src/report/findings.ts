@@ -1,0 +1,78 @@
+// What is known of a run's best model on its validation split: its scores (evaluation.json) and what its errors are
+// (diagnosis.json). Read from the run where they are there and of its present weights, else measured in one pass.
+import { existsSync, statSync } from "node:fs"
+import { resolve } from "node:path"
+import { readText } from "../data/files.ts"
+import { UserError } from "../errors.ts"
+import type { InferenceOptions } from "../infer/segment.ts"
+import { type EvaluateRunOptions, evaluateRun, type RunEvaluation } from "../train/evaluate-run.ts"
+import type { RunFolder } from "../train/run-folder.ts"
+import { classifyErrors, type ErrorSummary, ErrorTally } from "./errors.ts"
+import { bySuspicion, type Suspect, suspectedLabelErrors } from "./suspects.ts"
+
+export interface Diagnosis {
+  /** Of all images together. */
+  readonly errors: ErrorSummary
+  /** The most suspicious first. */
+  readonly suspects: readonly Suspect[]
+}
+
+export interface Findings {
+  readonly evaluation: RunEvaluation
+  readonly diagnosis: Diagnosis
+}
+
+export type FindingsOptions = Omit<EvaluateRunOptions, "split" | "onImage">
+
+const MOST_SUSPECTS = 60 // kept; nobody looks through more
+
+/**
+ * @param options without a data set of its own and without options of inference, what was measured is kept in the run
+ * @throws UserError when the run has no weights, or when what must be measured cannot be
+ */
+export async function findingsOf(run: RunFolder, options: FindingsOptions = {}): Promise<Findings> {
+  const { data, inference = {} } = options
+  const isPlain = data === undefined && isWithoutOptions(inference)
+  if (isPlain && isCurrent(run)) {
+    return { evaluation: read(run, "evaluation.json"), diagnosis: read(run, "diagnosis.json") }
+  }
+  const { background = null, classes } = run.labelMap
+  const tally = new ErrorTally(classes.length)
+  const suspects: Suspect[] = []
+  const evaluation = await evaluateRun(run, {
+    ...options,
+    onImage: (image) => {
+      const { prediction, truth } = image
+      const kinds = classifyErrors(prediction, truth, image, { background })
+      tally.add(kinds, prediction, truth)
+      suspects.push(...suspectedLabelErrors(image, { kinds }))
+    },
+  })
+  const diagnosis = { errors: tally.summary(), suspects: suspects.sort(bySuspicion).slice(0, MOST_SUSPECTS) }
+  if (isWithoutOptions(inference) && resolve(evaluation.data) === resolve(run.config.data)) {
+    run.writeJson("diagnosis.json", diagnosis)
+  }
+  return { evaluation, diagnosis }
+}
+
+const isWithoutOptions = (inference: InferenceOptions) => Object.values(inference).every((value) => value === undefined)
+
+/** Whether both files are there and no older than the weights. */
+function isCurrent(run: RunFolder): boolean {
+  const weights = ["best.safetensors", "last.safetensors"]
+    .map((name) => run.file(name))
+    .find((file) => existsSync(file))
+  const written = weights === undefined ? 0 : statSync(weights).mtimeMs
+  const files = ["evaluation.json", "diagnosis.json"].map((name) => run.file(name))
+  return files.every((file) => existsSync(file) && statSync(file).mtimeMs >= written)
+}
+
+function read<T>(run: RunFolder, name: string): T {
+  const file = run.file(name)
+  try {
+    return JSON.parse(readText(file, "evaluation")) as T
+  } catch (cause) {
+    if (cause instanceof UserError) throw cause
+    throw new UserError(`${file} is damaged: it is not JSON. Remove it, and it is made again.`, { cause })
+  }
+}

@@ -1,0 +1,44 @@
+// Numbers as people read them, in tables of the terminal and of pages alike.
+import type { MetricName, Scores } from "../metrics/index.ts"
+
+export const metricTitles: Readonly<Record<MetricName, string>> = {
+  meanIoU: "mean IoU",
+  meanIoUWithoutBackground: "mean IoU without background",
+  meanIoUPresent: "mean IoU of classes in the truth",
+  meanF1: "mean F1 (Dice)",
+  frequencyWeightedIoU: "frequency-weighted IoU",
+  meanAccuracy: "mean accuracy",
+  pixelAccuracy: "pixel accuracy",
+}
+
+/** A share as per cent with one digit; "-" where it is undefined. */
+export const percent = (value: number | null): string => (value === null ? "-" : (100 * value).toFixed(1))
+
+/** "51.2 to 57.9": an interval of shares, in per cent. */
+export const range = ({ low, high }: { readonly low: number | null; readonly high: number | null }): string =>
+  low === null || high === null ? "-" : `${percent(low)} to ${percent(high)}`
+
+/** "3:07", "1:02:03" */
+export function clock(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds))
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60]
+  const two = (value: number) => String(value).padStart(2, "0")
+  return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`
+}
+
+/** "51 s", "9 min 51 s", "2 h 5 min" */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds))
+  const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60]
+  return h > 0 ? `${h} h ${m} min` : m > 0 ? `${m} min ${s} s` : `${s} s`
+}
+
+/** "a, b and c" */
+export const list = (words: readonly string[]): string =>
+  words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`
+
+/** A warning where a model is no better than the trivial prediction: within one point of mean IoU. */
+export function nothingLearned({ meanIoU, trivial }: Scores): string | null {
+  if (meanIoU === null || trivial.meanIoU === null || meanIoU >= trivial.meanIoU + 0.01) return null
+  return `This model has learned nothing yet: predicting ${trivial.name} everywhere scores as well, or better.`
+}
