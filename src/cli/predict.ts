@@ -50,7 +50,7 @@ Images are JPEG, PNG, WebP, TIFF or GIF. What is written to the folder:
   overlays/<name>.png               the image, tinted in those colours
   results/VOC2012/Segmentation/comp6_test_cls/<id>.png
                                     for PASCAL VOC's server and for "pixelwise score": numbers as in the data set's own label map
-                                    (which --classes leaves apart), with VOC's palette
+                                    (also where --classes chose some of them), with VOC's palette
   probabilities/<name>.safetensors  "probabilities", float16 [classes, height, width]; their names are in its metadata
 
 Examples:

@@ -240,14 +240,7 @@ details > summary { cursor: pointer; color: var(--accent) }
   h2, h3, h3 + p { break-after: avoid }
   .scroll { overflow: visible }
   pre { white-space: pre-wrap }
-  .row { display: flex; flex-wrap: wrap; gap: .5rem }
-.row figure { flex: 1 1 9rem; max-width: 20rem; margin: 0 }
-.row-3 figure { flex-basis: 6rem }
-.row img, .strip img { width: 100%; outline: 1px solid var(--line) }
-.strip figure { margin: 0 }
-.swatches { list-style: none; padding: 0; margin: .5rem 0; display: flex; flex-wrap: wrap; gap: .25rem 1rem; font-size: .9rem }
-.swatches svg { display: inline-block; vertical-align: -2px; margin-right: .4rem }
-.wide svg { max-width: 100% }
+  .wide svg { max-width: 100% }
   .charts > div, .row { break-inside: avoid }
 }
 `

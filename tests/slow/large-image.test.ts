@@ -1,6 +1,7 @@
 // An image of 20 megapixels, 21 classes: its logits alone would take 1.7 GB. Inference chooses windows by itself, and stays within its
-// bound. Measured on two cores that were busy with other work too, LR-ASPP on mobilenet_v2_0.35: 53 s in 15 windows, tensors
-// 1.28 GiB of the default 2 GiB at most; with 0.5 GiB 119 s in 187 windows and 0.39 GiB.
+// bound. Measured on two cores that were busy with other work too, LR-ASPP on mobilenet_v2_0.35, with confidences:
+//   bound 2 GiB (the default)  15 windows  14 s  tensors at most 1.28 GiB, the process grew by 2.12 GiB (0.1 of them results)
+//   bound 0.5 GiB              96 windows  17 s  tensors at most 0.39 GiB, the process grew by 0.70 GiB
 import { readFileSync } from "node:fs"
 import { expect, test } from "vitest"
 import { segment } from "../../src/infer/segment.ts"
