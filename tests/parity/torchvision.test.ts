@@ -100,7 +100,8 @@ describe.each(Object.entries(models))("%s", (name, spec) => {
   })
 
   test("a training step: outputs, gradients, running statistics", () => {
-    const [dtype, tolerance] = name === "vgg16_bn" ? (["float32", TOLERANCE] as const) : (["float64", 1e-6] as const)
+    // VGG is too large for float64; in float32 another processor's sums (AVX-512 here, AVX2 in the goldens) are off by 2.6e-5.
+    const [dtype, tolerance] = name === "vgg16_bn" ? (["float32", 1e-4] as const) : (["float64", 1e-6] as const)
     model.train().to({ dtype })
     for (const [, module] of model.namedModules()) if (module instanceof Dropout) module.train(false)
     const [n, h, w] = trainShape(name, spec)
