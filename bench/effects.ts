@@ -8,6 +8,7 @@ import { execFileSync } from "node:child_process"
 import { existsSync, rmSync } from "node:fs"
 import { join, resolve } from "node:path"
 import { parseArgs } from "node:util"
+import { RunFolder } from "../src/train/run-folder.ts"
 import { writeEffects } from "./effects-page.ts"
 
 /** The first is what the others are compared with. */
@@ -46,8 +47,15 @@ const runs = Object.entries(data).flatMap(([set, where]) =>
     })),
   ).flat(),
 )
+/** Whether the run was evaluated after its last step: one that was cut off has scores too. */
+const isComplete = (path: string): boolean =>
+  existsSync(join(path, "config.json")) &&
+  RunFolder.open(path)
+    .records()
+    .some(({ kind, step }) => kind === "evaluation" && step === Number(steps))
+
 for (const [done, { path, flags }] of runs.entries()) {
-  if (existsSync(join(path, "scores.json"))) continue
+  if (isComplete(path)) continue
   rmSync(path, { recursive: true, force: true }) // of a run that was cut off
   console.error(`${done} of ${runs.length} runs; ${path}`)
   const common = ["--model", "lraspp", "--encoder", "mobilenet_v2_0.35", "--weights", weights, "--steps", steps]
