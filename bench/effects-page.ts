@@ -5,6 +5,7 @@ import { join } from "node:path"
 import { groupBy } from "../src/arrays.ts"
 import { lineChart } from "../src/report/charts/line.ts"
 import { standaloneSvg } from "../src/report/charts/standalone.ts"
+import { evaluationsOf } from "../src/report/curves.ts"
 import { type EvaluationRecord, RunFolder } from "../src/train/run-folder.ts"
 
 interface Run {
@@ -26,11 +27,7 @@ export function writeEffects(
         groupBy(ofSet, ({ variant }) => variant),
         ([name, same]) => ({
           name,
-          evaluations: same.map(({ path }) =>
-            RunFolder.open(path)
-              .records()
-              .filter((record): record is EvaluationRecord => record.kind === "evaluation"),
-          ),
+          evaluations: same.map(({ path }) => evaluationsOf(RunFolder.open(path).records())),
         }),
       )
       writeFileSync(join(folder, `effects-${set}.svg`), chart(set, variants))

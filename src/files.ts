@@ -1,6 +1,6 @@
 // Writing files that are either complete or not there, and the file system's refusals in words.
 import { randomUUID } from "node:crypto"
-import { closeSync, copyFileSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from "node:fs"
+import { closeSync, copyFileSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { UserError } from "./errors.ts"
 
@@ -75,6 +75,20 @@ export function copyFileAtomic(from: string, to: string): void {
     throw new UserError(`Cannot copy ${from} to ${to}: ${fileProblem(cause)}.`, { cause })
   }
   syncFolder(dirname(to))
+}
+
+/**
+ * Makes a folder and those above it, where they are missing.
+ * @returns its path
+ * @throws UserError when the file system refuses
+ */
+export function makeFolder(path: string, what = "folder"): string {
+  try {
+    mkdirSync(path, { recursive: true })
+    return path
+  } catch (cause) {
+    throw new UserError(`Cannot make the ${what} ${path}: ${fileProblem(cause)}.`, { cause })
+  }
 }
 
 function writeAll(file: number, bytes: Uint8Array): void {

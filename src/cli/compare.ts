@@ -12,8 +12,7 @@ import {
   verdict,
 } from "../report/comparison.ts"
 import { comparisonPage } from "../report/comparison-page.ts"
-import { signed } from "../report/score-sections.ts"
-import { percent, range } from "../report/words.ts"
+import { optionText, percent, range, signed } from "../report/words.ts"
 import { flagOf } from "../train/config.ts"
 import { checkOut } from "./evaluation-output.ts"
 import { interruptSignal } from "./interrupt.ts"
@@ -72,14 +71,13 @@ const IMAGES = 3 // gained and lost
 
 function comparisonText({ runs, pairs, options }: Comparison): string {
   const [first] = runs as [ComparedRun]
-  const show = (value: unknown) => (value === null ? "-" : Array.isArray(value) ? value.join(",") : String(value))
   const names = runs.map(({ name }) => name)
   const parts = [
     options.length === 0
       ? "Their configurations are the same."
       : table(
           ["what is different", ...names],
-          options.map(({ key, values }) => [flagOf(key), ...values.map(show)]),
+          options.map(({ key, values }) => [flagOf(key), ...values.map(optionText)]),
         ),
     table(
       [

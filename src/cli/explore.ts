@@ -8,8 +8,9 @@ import { byProblem, type Exploration, explore, isSerious, toJson } from "../expl
 import { explorePage } from "../explore/page.ts"
 import { problemKinds } from "../explore/problem-kinds.ts"
 import { quantile, scoreOfOnly, sideOf } from "../explore/statistics.ts"
-import { percent, share } from "../explore/words.ts"
+import { percent } from "../explore/words.ts"
 import { writeFileAtomic } from "../files.ts"
+import { ratio } from "../metrics/means.ts"
 import { list } from "../report/words.ts"
 import { plural } from "../train/facts.ts"
 import { interruptSignal } from "./interrupt.ts"
@@ -80,7 +81,7 @@ function summary(exploration: Exploration): string {
       const indices = [...files.entries.keys()].filter((i) => files.entries[i]!.splits.includes(split))
       const { masks, void: ignored, pixels } = perSplit.get(split)!
       const images = indices.filter((i) => facts[i]!.image).length
-      return [split, ...[indices.length, images, masks].map(String), percent(share(ignored, pixels))]
+      return [split, ...[indices.length, images, masks].map(String), percent(ratio(ignored, pixels))]
     }),
   )
   const classes = table(

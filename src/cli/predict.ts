@@ -1,5 +1,5 @@
 // pixelwise predict: palette PNG masks and overlays for pictures of any size, or for a split of a data set.
-import { mkdirSync, readdirSync, statSync } from "node:fs"
+import { readdirSync, statSync } from "node:fs"
 import { basename, extname, join } from "node:path"
 import type { Command } from "commander"
 import { inspectImage, type RgbImage, readImage } from "../data/image.ts"
@@ -8,7 +8,7 @@ import { writeIndexedPng } from "../data/png.ts"
 import { toTensorData } from "../data/transforms/index.ts"
 import { findLabelMap, labelMapFile, openVocImages } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
-import { fileProblem, writeFileAtomic } from "../files.ts"
+import { fileProblem, makeFolder, writeFileAtomic } from "../files.ts"
 import { type Segmentation, segment } from "../infer/segment.ts"
 import { encodePng } from "../report/canvas.ts"
 import { overlay } from "../report/pictures.ts"
@@ -201,14 +201,5 @@ function expand(path: string): string[] {
   } catch (cause) {
     if (cause instanceof UserError) throw cause
     throw new UserError(`Cannot read image ${path}: ${fileProblem(cause)}.`, { cause })
-  }
-}
-
-function makeFolder(path: string): string {
-  try {
-    mkdirSync(path, { recursive: true })
-    return path
-  } catch (cause) {
-    throw new UserError(`Cannot make the folder ${path}: ${fileProblem(cause)}.`, { cause })
   }
 }

@@ -7,15 +7,14 @@ import {
   ceilingScores,
   type Evaluation,
   honestyTable,
-  type Interval,
   type Intervals,
   intervalsOf,
-  metricNames,
   type Scores,
   scoresOf,
+  shownMetrics,
   TOLERANCE_SHARE,
 } from "../metrics/index.ts"
-import { metricTitles, nothingLearned, percent } from "../report/words.ts"
+import { enlargementWords, metricTitles, nothingLearned, percent, range } from "../report/words.ts"
 import { table } from "./output.ts"
 
 /** @param intervals where the scores are of images that are known one by one */
@@ -26,7 +25,7 @@ export function scoresTable(scores: Scores, intervals?: Intervals): string {
     scores.classes.map(({ name, iou, precision, recall, truthPixels }, k) => [
       name,
       percent(iou),
-      ...(intervals ? [range(intervals.classes[k])] : []),
+      ...(intervals ? [range(intervals.classes[k]!, "–")] : []),
       percent(precision),
       percent(recall),
       percent(iou === null ? null : (2 * iou) / (1 + iou)), // older records have no F1
@@ -34,15 +33,12 @@ export function scoresTable(scores: Scores, intervals?: Intervals): string {
     ]),
   )
   const { trivial } = scores
-  const known = metricNames.filter(
-    (name) => scores[name] !== undefined && (name !== "meanIoUWithoutBackground" || scores[name] !== null),
-  )
   const means = table(
     ["per cent", "this model", ...(intervals ? ["95 % interval"] : []), `only ${trivial.name}`],
-    known.map((name) => [
+    shownMetrics(scores).map((name) => [
       metricTitles[name],
       percent(scores[name] ?? null),
-      ...(intervals ? [range(intervals.means[name])] : []),
+      ...(intervals ? [range(intervals.means[name], "–")] : []),
       percent(trivial[name] ?? null),
     ]),
   )
@@ -115,11 +111,11 @@ function calibrationLine({ calibration }: Evaluation): string[] {
 function ceilingLines(evaluation: Evaluation): string[] {
   const scores = ceilingScores(evaluation)
   if (scores.length === 0) return []
-  const parts = scores.map(({ enlargement, meanIoU }) => `${percent(meanIoU)} enlarged ${ways[enlargement]}`)
+  const parts = scores.map(
+    ({ enlargement, meanIoU }) => `${percent(meanIoU)} enlarged ${enlargementWords[enlargement]}`,
+  )
   return [`\nPerfect labels at the output stride of ${scores[0]!.stride} would have mean IoU ${parts.join(", ")}.`]
 }
-
-const ways = { nearest: "in blocks", bilinear: "bilinearly" } as const
 
 function honestyText(evaluation: Evaluation): string {
   const rows = honestyTable(evaluation)
@@ -139,8 +135,3 @@ function honestyText(evaluation: Evaluation): string {
     .slice(0, traps.length > 0 ? undefined : 1)
     .join("\n")
 }
-
-const range = (interval: Interval | undefined): string =>
-  interval && interval.low !== null && interval.high !== null
-    ? `${percent(interval.low)}–${percent(interval.high)}`
-    : "-"

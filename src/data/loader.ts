@@ -1,9 +1,8 @@
 // Batches, made ahead of time in worker threads while the main thread trains.
 // What comes out depends only on (seed, epoch, sample): not on the number of workers, on timing, or on where a run resumed.
 import { availableParallelism } from "node:os"
-import { extname } from "node:path"
 import { setImmediate } from "node:timers/promises"
-import { Piscina } from "piscina"
+import type { Piscina } from "piscina"
 import { UserError } from "../errors.ts"
 import { arraysOf, type Batch, type BatchArrays, type BatchPlan, buffersOf, makeBatch } from "./batch.ts"
 import type { WorkerAnswer, WorkerSetup, WorkerTask } from "./loader-worker.ts"
@@ -11,6 +10,7 @@ import { permutation, randomFor } from "./random.ts"
 import { cached } from "./sample-cache.ts"
 import { buildTransform, type Transform, type TransformSpec } from "./transforms/index.ts"
 import type { SampleSource, VocFolder } from "./voc-folder.ts"
+import { workerPool } from "./worker-pool.ts"
 
 export type LoaderOptions = {
   readonly batchSize: number
@@ -85,14 +85,10 @@ export class Loader {
     this.#prefetch = workers === 0 ? 0 : prefetch
     this.#transform = buildTransform(transform) // also checks the options here, before any worker starts
     if (workers > 0) {
-      this.#pool = new Piscina({
-        // the checkout and the tests run .ts, the published package .js
-        filename: new URL(`./loader-worker${extname(import.meta.url)}`, import.meta.url).href,
-        minThreads: workers,
-        maxThreads: workers,
-        concurrentTasksPerWorker: Math.ceil(prefetch / workers),
-        recordTiming: false,
-        workerData: {
+      this.#pool = workerPool(import.meta.url, "loader-worker", {
+        threads: workers,
+        tasksAtOnce: Math.ceil(prefetch / workers),
+        data: {
           files: dataset.files,
           transform,
           cacheBytes: Math.floor(cacheBytes / workers),

@@ -2,6 +2,7 @@
 // what to do about it, to someone who trains a model for the first time.
 import type { LabelMap } from "../data/label-map.ts"
 import { classWeightingNames } from "../losses/class-weights.ts"
+import { ratio } from "../metrics/means.ts"
 import { barChart } from "../report/charts/bar.ts"
 import { heatmap } from "../report/charts/heatmap.ts"
 import { histogram } from "../report/charts/histogram.ts"
@@ -11,11 +12,11 @@ import { list } from "../report/words.ts"
 import { plural } from "../train/facts.ts"
 import { countEach, type Exploration } from "./explore.ts"
 import { FLAT } from "./inspect.ts"
-import { entryPicture, legend, swatch } from "./pictures.ts"
+import { entryPicture, legend, oneByOne, swatch } from "./pictures.ts"
 import { problemsSection } from "./problems-section.ts"
 import { ALIKE } from "./similar.ts"
 import { quantile, SPECK, type Statistics, scoreOfOnly, sideOf } from "./statistics.ts"
-import { percent, share } from "./words.ts"
+import { percent } from "./words.ts"
 
 /** One self-contained HTML file. */
 export async function explorePage(exploration: Exploration): Promise<string> {
@@ -52,7 +53,7 @@ function glance({ files, facts, statistics, perSplit }: Exploration): Html {
       indices(split).filter((i) => facts[i]!.image).length,
       its.masks,
       `${present} of ${its.classes.length}`,
-      percent(share(its.void, its.pixels)),
+      percent(ratio(its.void, its.pixels)),
     ]
   })
   const named = statistics.classes.map(({ name }) => name)
@@ -95,16 +96,12 @@ function evenly<T>(items: readonly T[], most: number): T[] {
   return Array.from({ length: count }, (_, k) => items[Math.floor(((k + 0.5) * items.length) / count)]!)
 }
 
-const figures = async ({ files, facts }: Exploration, indices: readonly number[], captionOf?: (i: number) => string) =>
-  Promise.all(
-    indices.map(async (i) => {
-      const picture = await entryPicture(files.entries[i]!, facts[i]!, files)
-      const caption = captionOf && html`<br>${captionOf(i)}`
-      return (
-        picture && figure(picture, html`<code>${files.entries[i]!.id}</code> ${legend(facts[i]!, files)}${caption}`)
-      )
-    }),
-  )
+const figures = ({ files, facts }: Exploration, indices: readonly number[], captionOf?: (i: number) => string) =>
+  oneByOne(indices, async (i) => {
+    const picture = await entryPicture(files.entries[i]!, facts[i]!, files)
+    const caption = captionOf && html`<br>${captionOf(i)}`
+    return picture && figure(picture, html`<code>${files.entries[i]!.id}</code> ${legend(facts[i]!, files)}${caption}`)
+  })
 
 const RAREST = 4
 const EXAMPLES = 4
@@ -118,7 +115,7 @@ async function rareSection(exploration: Exploration): Promise<Html | null> {
   if (occurring.length < 2) return null
   const rarest = occurring.slice(0, Math.min(RAREST, Math.ceil(occurring.length / 2)))
   const pixelsIn = (i: number, k: number) => facts[i]!.mask?.pixels[k] ?? 0
-  const parts = rarest.map(async ([k, { name, share, images }]) => {
+  const parts = await oneByOne(rarest, async ([k, { name, share, images }]) => {
     const having = files.entries.flatMap((_, i) => (pixelsIn(i, k) > 0 && isShowable(exploration, i) ? [i] : []))
     const large = having
       .toSorted((a, b) => pixelsIn(b, k) - pixelsIn(a, k))
@@ -137,7 +134,7 @@ ${gallery(await figures(exploration, chosen, portion))}`
   return section(
     "The rarest classes",
     html`<p>The ${plural(rarest.length, "class", "classes")} with the fewest pixels, in masks that have much of them. A model learns last, and worst, what it sees least. If these pictures are few and much alike, the score of the class will depend on luck: collect more of them before trying other models.</p>`,
-    await Promise.all(parts),
+    parts,
   )
 }
 
@@ -169,7 +166,7 @@ function frequencySection({ files, statistics, perSplit }: Exploration): Html | 
     })),
     {
       head: "% of its masks' pixels",
-      cell: (k) => percent(share(classes[k]!.pixels, classes[k]!.pixelsOfItsImages)),
+      cell: (k) => percent(ratio(classes[k]!.pixels, classes[k]!.pixelsOfItsImages)),
     },
   ]
   const byPixels = occurring.toSorted((a, b) => b.pixels - a.pixels)
@@ -258,7 +255,7 @@ function objectsSection({ files, statistics }: Exploration): Html | null {
   const classes = [...statistics.classes.entries()].filter(([, { objects }]) => objects.length > 0)
   if (classes.length === 0) return null
   const all = classes.flatMap(([, { objects }]) => objects)
-  const small = share(all.filter((pixels) => pixels < SMALL).length, all.length)
+  const small = ratio(all.filter((pixels) => pixels < SMALL).length, all.length)
   const side = (pixels: number) => sideOf(pixels).toFixed(0)
   return section(
     "Sizes of objects",
@@ -277,7 +274,7 @@ function objectsSection({ files, statistics }: Exploration): Html | null {
       rows: classes.map(([k, { name, objects, specks }]) => [
         html`${swatch(k, files)} ${name}`,
         objects.length.toLocaleString("en"),
-        percent(share(objects.filter((pixels) => pixels < SMALL).length, objects.length)),
+        percent(ratio(objects.filter((pixels) => pixels < SMALL).length, objects.length)),
         side(quantile(objects, 0.5)),
         side(objects.at(-1)!),
         specks.toLocaleString("en"),
@@ -332,7 +329,7 @@ async function voidSection(exploration: Exploration): Promise<Html | null> {
   const most = masks.slice(0, EXAMPLES).filter((i) => shareIn(i) >= MUCH_VOID && isShowable(exploration, i))
   return section(
     "Void",
-    html`<p>${percent(share(statistics.void, statistics.pixels))} % of all pixels are void: nobody said what they are, so they count in no loss and in no score. PASCAL VOC draws a void line of about 5 pixels around every object, which is 5.5 % of its pixels.</p>`,
+    html`<p>${percent(ratio(statistics.void, statistics.pixels))} % of all pixels are void: nobody said what they are, so they count in no loss and in no score. PASCAL VOC draws a void line of about 5 pixels around every object, which is 5.5 % of its pixels.</p>`,
     chartGrid([
       histogram({
         title: "Void in each mask",

@@ -2,14 +2,11 @@
 import { type RgbImage, readImage } from "../data/image.ts"
 import { paletteOf } from "../data/label-map.ts"
 import { maskReader } from "../data/mask.ts"
-import { fitInside } from "../report/canvas.ts"
+import { fitInside, pageBox, sizeInside } from "../report/canvas.ts"
 import { type Html, html, image as imageTag } from "../report/html.ts"
 import { nameObjects, overlay, resizeMask } from "../report/pictures.ts"
 import type { DataFiles, Entry } from "./files.ts"
 import type { EntryFacts } from "./inspect.ts"
-
-/** Longer side, in pixels: twice what a column of the page is wide, for sharp screens, would double the file. */
-const LONGEST = 320
 
 /** Where there is no image: neither a page's white nor its black, so that void and background show on both. */
 const BACKDROP = [58, 64, 70] as const
@@ -29,8 +26,7 @@ export async function entryPicture(
   const mask = isLabelled ? maskReader(source, lookup)(maskFile!) : null
   const full = image && (await readImage(imageFile!))
   if (!full && !mask) return null
-  const size = sizeWithin(full ?? mask!, LONGEST)
-  const picture = full ? await fitInside(full, size) : flat(size)
+  const picture = full ? await fitInside(full, pageBox) : flat(sizeInside(mask!, pageBox))
   const fits = !full || (mask !== null && full.width === mask.width && full.height === mask.height)
   if (!mask || !fits) return imageTag(picture, { alt: id })
   const small = resizeMask(mask, picture)
@@ -43,6 +39,16 @@ export async function entryPicture(
       .map((k) => labelMap.classes[k]!.name)
       .join(", ")}`,
   })
+}
+
+/** Promise.all, but one after the other: pictures are large before they are small. */
+export async function oneByOne<Item, Result>(
+  items: readonly Item[],
+  act: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  const results: Result[] = []
+  for (const item of items) results.push(await act(item))
+  return results
 }
 
 /** Classes in a mask, the one with most pixels first. */
@@ -58,11 +64,6 @@ export function legend(facts: EntryFacts, files: DataFiles): Html {
   const { background, classes } = files.labelMap
   const present = facts.mask ? presentClasses(facts.mask).filter((k) => k !== background) : []
   return html`${present.map((k) => html`<span style="white-space:nowrap">${swatch(k, files)} ${classes[k]!.name}</span> `)}`
-}
-
-function sizeWithin({ width, height }: { width: number; height: number }, longest: number) {
-  const scale = longest / Math.max(width, height)
-  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) }
 }
 
 function flat({ width, height }: { width: number; height: number }): RgbImage {

@@ -4,7 +4,7 @@ import { dataTable, details, figure, type Html, html, notice, row, section } fro
 import { plural } from "../train/facts.ts"
 import { byProblem, type Exploration } from "./explore.ts"
 import { type DataFiles, shownPath } from "./files.ts"
-import { entryPicture } from "./pictures.ts"
+import { entryPicture, oneByOne } from "./pictures.ts"
 import { type Finding, type ProblemName, problemKinds, problemNames } from "./problem-kinds.ts"
 
 export async function problemsSection(exploration: Exploration): Promise<Html> {
@@ -15,8 +15,7 @@ export async function problemsSection(exploration: Exploration): Promise<Html> {
   const [serious, others] = [ofSeverity("error"), ofSeverity("warning")]
   const told = new Set([...problems.map(([name]) => name), ...cannotTell(files)])
   const pictures = pictureFinder(exploration)
-  const tell = async (some: [ProblemName, Finding[]][]) =>
-    Promise.all(some.map(([name, its]) => problem(name, its, pictures)))
+  const tell = (some: [ProblemName, Finding[]][]) => oneByOne(some, ([name, its]) => problem(name, its, pictures))
   return section(
     "Suspected problems",
     problems.length === 0 ? html`<p>None was found.</p>` : overview([...serious, ...others]),
@@ -96,15 +95,15 @@ function pictureFinder({ files, facts }: Exploration) {
   return async (name: ProblemName, findings: readonly Finding[]): Promise<Html | null> => {
     const how = pictured[name]
     if (how === undefined) return null
-    const cases = findings.slice(0, SHOWN).map(({ where }) =>
-      where.map(async (file) => {
+    const cases = await oneByOne(findings.slice(0, SHOWN), ({ where }) =>
+      oneByOne(where, async (file) => {
         const index = indices.get(file)!
         const picture = await entryPicture(files.entries[index]!, facts[index]!, files, how)
         return picture && figure(picture, html`<code>${files.entries[index]!.id}</code>`)
       }),
     )
     const isPairs = findings[0]!.where.length > 1
-    const rows = await Promise.all((isPairs ? cases : [cases.flat()]).map((figures) => Promise.all(figures)))
+    const rows = isPairs ? cases : [cases.flat()]
     return html`${rows.map((figures) => figure(row(...figures)))}`
   }
 }

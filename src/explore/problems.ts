@@ -1,11 +1,10 @@
 // Suspected problems: those that single files tell, and those that only two files together do.
-import { groupBy } from "../arrays.ts"
+import { groupBy, sum } from "../arrays.ts"
 import type { LabelMap } from "../data/label-map.ts"
 import { type DataFiles, type Entry, shownPath } from "./files.ts"
 import { type EntryFacts, FLAT, type MaskFacts } from "./inspect.ts"
 import { type Finding, type ProblemName, problemNames } from "./problem-kinds.ts"
 import { isAlike, mostAlike, type Print, printOf } from "./similar.ts"
-import { sum } from "./statistics.ts"
 
 /** With fewer changes of label than this along its rows, a mask may equal another by chance: two plain skies, say. */
 const LEAST_CHANGES = 64

@@ -1,4 +1,5 @@
 // What the masks of a data set hold together: how often each class occurs, with which others, and how large its objects are.
+import { sum } from "../arrays.ts"
 import type { LabelMap } from "../data/label-map.ts"
 import type { ClassCounts } from "../losses/class-weights.ts"
 import type { MaskFacts } from "./inspect.ts"
@@ -100,9 +101,3 @@ export const quantile = (sorted: readonly number[], share: number): number =>
 
 /** Side of the square that has so many pixels: an object's size as a length. */
 export const sideOf = (pixels: number): number => Math.sqrt(pixels)
-
-export const sum = (values: Iterable<number>): number => {
-  let total = 0
-  for (const value of values) total += value
-  return total
-}

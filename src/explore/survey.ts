@@ -1,8 +1,7 @@
 // One pass over all files of a data set, in worker threads.
 import { availableParallelism } from "node:os"
-import { extname } from "node:path"
 import { setImmediate } from "node:timers/promises"
-import { Piscina } from "piscina"
+import { workerPool } from "../data/worker-pool.ts"
 import type { DataFiles, Entry } from "./files.ts"
 import { createInspector, type EntryFacts, type InspectorSetup } from "./inspect.ts"
 
@@ -33,7 +32,10 @@ export async function survey(
   }: SurveyOptions = {},
 ): Promise<EntryFacts[]> {
   const setup: InspectorSetup = { source, labelMap, lookup }
-  const pool = workers > 0 ? startPool(workers, setup) : undefined
+  const pool =
+    workers > 0
+      ? workerPool<readonly Entry[], EntryFacts[]>(import.meta.url, "survey-worker", { threads: workers, data: setup })
+      : undefined
   const inspect = pool ? (some: readonly Entry[]) => pool.run(some) : createInspector(setup)
 
   const facts: EntryFacts[] = new Array(entries.length)
@@ -57,15 +59,4 @@ export async function survey(
     await pool?.close() // after the chunks at hand: see loader-worker.ts on threads that are ended in the middle
   }
   return facts
-}
-
-function startPool(workers: number, setup: InspectorSetup): Piscina<readonly Entry[], EntryFacts[]> {
-  return new Piscina({
-    // the checkout and the tests run .ts, the published package .js
-    filename: new URL(`./survey-worker${extname(import.meta.url)}`, import.meta.url).href,
-    minThreads: workers,
-    maxThreads: workers,
-    recordTiming: false,
-    workerData: setup,
-  })
 }

@@ -1,8 +1,5 @@
 // Numbers as people read them.
 
-/** A part of a whole, 0 to 1; null of nothing. */
-export const share = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole)
-
 /** A share as per cent, with two digits at least: 73.5, 100, 0.42, 0.003; "-" where there is none. */
 export function percent(value: number | null): string {
   if (value === null) return "-"

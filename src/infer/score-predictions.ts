@@ -1,10 +1,9 @@
 // Scores predictions that are already there, of any tool, against the masks of a split. It needs neither a model nor pictures, only
 // two PNGs for each image; worker threads read and compare them.
 import { availableParallelism } from "node:os"
-import { extname } from "node:path"
 import { setImmediate } from "node:timers/promises"
-import { Piscina } from "piscina"
 import type { VocMasks } from "../data/voc-folder.ts"
+import { workerPool } from "../data/worker-pool.ts"
 import { UserError } from "../errors.ts"
 import { type Evaluation, Evaluator, type ImageEvaluation } from "../metrics/evaluation.ts"
 import { imageScorer, type Predictions, type ScoreAnswer, type ScoreRange, type ScoreSetup } from "./score-images.ts"
@@ -85,14 +84,7 @@ function openScorer(setup: ScoreSetup, workers: number): Scorer {
       async close() {},
     }
   }
-  const pool = new Piscina<ScoreRange, ScoreAnswer>({
-    // the checkout and the tests run .ts, the published package .js
-    filename: new URL(`./score-worker${extname(import.meta.url)}`, import.meta.url).href,
-    minThreads: workers,
-    maxThreads: workers,
-    recordTiming: false,
-    workerData: setup,
-  })
+  const pool = workerPool<ScoreRange, ScoreAnswer>(import.meta.url, "score-worker", { threads: workers, data: setup })
   return {
     atOnce: 2 * workers,
     async score(range) {

@@ -136,6 +136,10 @@ function write(
   }
 }
 
+/** Whether nothing is asked for but what is done anyway. */
+export const isPlain = (options: InferenceOptions): boolean =>
+  Object.values(options).every((value) => value === undefined)
+
 /** @throws UserError naming the option, what it is, and what it should be */
 export function checkInference({ scales, window, overlap, memory }: InferenceOptions): void {
   const fail = (name: string, got: unknown, expected: string): never => {

@@ -1,19 +1,17 @@
 // Class weights from how often the classes occur, so that a class of few pixels is worth learning.
-import { median } from "../arrays.ts"
+import { median, sum } from "../arrays.ts"
 import { UserError } from "../errors.ts"
 
 /** What was counted in the training masks; all are [K]. */
 export interface ClassCounts {
   /** Pixels of the class. */
-  readonly pixels: ArrayLike<number>
+  readonly pixels: ArrayLike<number> & Iterable<number>
   /** Pixels of the images in which the class occurs, void left out. */
   readonly pixelsOfItsImages: ArrayLike<number>
 }
 
 /** One weight per class. A class that never occurs gets 1: it has no pixels to weigh. */
 export type ClassWeighting = (counts: ClassCounts, options: { readonly beta: number }) => number[]
-
-const sum = (values: ArrayLike<number>): number => Array.from(values).reduce((total, value) => total + value, 0)
 
 /** For each class that occurs; 1 for the others. */
 const ofPresent = (pixels: ArrayLike<number>, weight: (count: number, k: number) => number): number[] =>

@@ -3,6 +3,7 @@
 // Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapters 13 (percentile interval) and 16
 import { uniformInt } from "pure-rand/distribution/uniformInt"
 import { xoroshiro128plus } from "pure-rand/generator/xoroshiro128plus"
+import { sum } from "../arrays.ts"
 import { ConfusionMatrix } from "./confusion-matrix.ts"
 import { type Evaluation, matrixOfImage } from "./evaluation.ts"
 
@@ -79,24 +80,44 @@ export function pairedBootstrap(
   a: readonly ConfusionMatrix[],
   b: readonly ConfusionMatrix[],
   metric: Statistic,
-  { level = 0.95, ...options }: BootstrapOptions = {},
+  options: BootstrapOptions = {},
 ): PairedDifference {
+  return pairedBootstraps(a, b, { metric }, options).metric
+}
+
+/** As pairedBootstrap, for several metrics of the same resamples at once. */
+export function pairedBootstraps<Name extends string>(
+  a: readonly ConfusionMatrix[],
+  b: readonly ConfusionMatrix[],
+  metrics: Readonly<Record<Name, Statistic>>,
+  { level = 0.95, ...options }: BootstrapOptions = {},
+): Record<Name, PairedDifference> {
   if (a.length !== b.length) {
     throw new RangeError(`pairedBootstrap: ${a.length} images and ${b.length}; expected the same. See commonImages().`)
   }
-  const difference = (one: ConfusionMatrix | null, other: ConfusionMatrix | null): number | null => {
-    const [x, y] = [one && metric(one).value, other && metric(other).value]
+  const names = Object.keys(metrics) as Name[]
+  const difference = (name: Name, one: ConfusionMatrix | null, other: ConfusionMatrix | null): number | null => {
+    const [x, y] = [one && metrics[name](one).value, other && metrics[name](other).value]
     return x === null || y === null ? null : x - y
   }
-  const differences: (number | null)[] = []
-  resample([a, b], options, ([one, other]) => differences.push(difference(one!, other!)))
-  const known = differences.filter((value) => value !== null)
-  const wins = known.reduce((sum, value) => sum + (value > 0 ? 1 : value === 0 ? 0.5 : 0), 0)
-  return {
-    difference: difference(sumOf(a), sumOf(b)),
-    ...middle(differences, level),
-    probability: known.length > 0 ? wins / known.length : null,
-  }
+  const differences = new Map(names.map((name) => [name, [] as (number | null)[]]))
+  resample([a, b], options, ([one, other]) => {
+    for (const name of names) differences.get(name)!.push(difference(name, one!, other!))
+  })
+  const [wholeA, wholeB] = [sumOf(a), sumOf(b)]
+  const pairs = names.map((name): [Name, PairedDifference] => {
+    const known = differences.get(name)!.filter((value) => value !== null)
+    const wins = sum(known.map((value) => (value > 0 ? 1 : value === 0 ? 0.5 : 0)))
+    return [
+      name,
+      {
+        difference: difference(name, wholeA, wholeB),
+        ...middle(known, level),
+        probability: known.length > 0 ? wins / known.length : null,
+      },
+    ]
+  })
+  return Object.fromEntries(pairs) as Record<Name, PairedDifference>
 }
 
 /** The matrices of the images that two evaluations share (by id), in the order of `a`, and the ids that only one has. */
@@ -137,10 +158,10 @@ function resample(
   const sums = sets.map((matrices) => new ConfusionMatrix(matrices[0]!.classes))
   const random = xoroshiro128plus(seed)
   for (let n = 0; n < samples; n++) {
-    for (const sum of sums) sum.counts.fill(0)
+    for (const total of sums) total.counts.fill(0)
     for (let i = 0; i < images; i++) {
       const drawn = uniformInt(random, 0, images - 1)
-      for (const [s, sum] of sums.entries()) sum.addCells(cells[s]![drawn]!)
+      for (const [s, total] of sums.entries()) total.addCells(cells[s]![drawn]!)
     }
     use(sums)
   }
@@ -148,7 +169,7 @@ function resample(
 
 function sumOf(matrices: readonly ConfusionMatrix[]): ConfusionMatrix | null {
   const [first] = matrices
-  return first ? matrices.reduce((sum, matrix) => sum.merge(matrix), new ConfusionMatrix(first.classes)) : null
+  return first ? matrices.reduce((total, matrix) => total.merge(matrix), new ConfusionMatrix(first.classes)) : null
 }
 
 /** What lies in the middle of the values, linearly between two of them (NumPy's percentile). */

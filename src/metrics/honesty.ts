@@ -1,22 +1,22 @@
 // The metric honesty table: one prediction, scored by every convention that people call "mIoU", "accuracy" or "Dice", and beside
 // each what predicting background everywhere would claim. Two numbers from different rows cannot be compared.
+import { sum } from "../arrays.ts"
 import type { ConfusionMatrix } from "./confusion-matrix.ts"
 import { type Evaluation, matrixOf, matrixOfImage } from "./evaluation.ts"
 import { classImageMeanIoU, type ImageScore, imageMeanF1, imageMeanIoU } from "./image-scores.ts"
+import { mean, ratio } from "./means.ts"
 import {
   backgroundOnly,
   classScores,
   frequencyWeightedIoU,
-  mean,
+  hits,
   meanAccuracy,
   meanF1,
   meanIoU,
   meanIoUPresent,
   meanIoUWithoutBackground,
   pixelAccuracy,
-  ratio,
   type Score,
-  sum,
   trivialClass,
 } from "./scores.ts"
 
@@ -136,7 +136,7 @@ const conventions: readonly Convention[] = [
   {
     name: "pixel accuracy, void divided by too",
     score: ({ matrix, voidPixels }) => ({
-      value: ratio(hitsOf(matrix), sum(matrix.counts) + voidPixels),
+      value: ratio(hits(matrix), sum(matrix.counts) + voidPixels),
       leftOut: [],
     }),
     leftOut: "",
@@ -214,11 +214,8 @@ function scored(evaluation: Evaluation): Scored {
 const absentAs = (value: number, matrix: ConfusionMatrix): Score =>
   mean(classScores(matrix).map(({ iou }) => iou ?? value))
 
-const hitsOf = (matrix: ConfusionMatrix): number =>
-  sum(Array.from({ length: matrix.classes }, (_, k) => matrix.at(k, k)))
-
 /** Each wrong pixel is in two unions, each right one in one. */
 function microIoU(matrix: ConfusionMatrix): number | null {
-  const [hits, pixels] = [hitsOf(matrix), sum(matrix.counts)]
-  return ratio(hits, 2 * pixels - hits)
+  const [right, pixels] = [hits(matrix), sum(matrix.counts)]
+  return ratio(right, 2 * pixels - right)
 }

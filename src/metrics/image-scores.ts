@@ -2,10 +2,10 @@
 // elsewhere. They are not comparable with the scores of a whole set (scores.ts), which is what papers on VOC report.
 // Wang et al. 2023, Revisiting Evaluation Metrics for Semantic Segmentation, https://arxiv.org/abs/2310.19252
 import type { ConfusionMatrix } from "./confusion-matrix.ts"
+import { mean } from "./means.ts"
 import {
   classScores,
   type MetricOptions,
-  mean,
   meanF1,
   meanIoU,
   meanIoUWithoutBackground,

@@ -7,20 +7,6 @@ export { type Cell, ConfusionMatrix, type ConfusionMatrixJson, type Labels } fro
 export * from "./evaluation.ts"
 export * from "./honesty.ts"
 export * from "./image-scores.ts"
-export { allScores, type Metric, type MetricName, metricNames, metrics } from "./registry.ts"
-export {
-  backgroundOnly,
-  type ClassScores,
-  classScores,
-  frequencyWeightedIoU,
-  type MetricOptions,
-  meanAccuracy,
-  meanF1,
-  meanIoU,
-  meanIoUPresent,
-  meanIoUWithoutBackground,
-  pixelAccuracy,
-  type Score,
-  trivialClass,
-} from "./scores.ts"
+export * from "./registry.ts"
+export * from "./scores.ts"
 export * from "./summary.ts"

@@ -1,7 +1,9 @@
 // Scores: what a confusion matrix says, as numbers between 0 and 1. Pure functions of the matrix.
 // What is undefined is null, never 0 or 1: a class that is in neither truth nor prediction has no IoU. Counting it as 0
 // would punish, as 1 reward, a class that the validation set happens not to have.
+import { sum } from "../arrays.ts"
 import { ConfusionMatrix } from "./confusion-matrix.ts"
+import { mean, ratio } from "./means.ts"
 
 export interface ClassScores {
   /** Truth and prediction's intersection / their union; null when the class is in neither. */
@@ -49,6 +51,17 @@ export function classScores(matrix: ConfusionMatrix): ClassScores[] {
   })
 }
 
+/** The IoU of one class, see ClassScores: without the work for all of them. */
+export function classIoU(matrix: ConfusionMatrix, k: number): number | null {
+  let union = -matrix.at(k, k)
+  for (let other = 0; other < matrix.classes; other++) union += matrix.at(k, other) + matrix.at(other, k)
+  return ratio(matrix.at(k, k), union)
+}
+
+/** Pixels that are right. */
+export const hits = (matrix: ConfusionMatrix): number =>
+  sum(Array.from({ length: matrix.classes }, (_, k) => matrix.at(k, k)))
+
 /** Mean IoU over the classes that are in truth or prediction: the score of PASCAL VOC and Cityscapes. */
 export const meanIoU = (matrix: ConfusionMatrix): Score => mean(classScores(matrix).map(({ iou }) => iou))
 
@@ -86,8 +99,7 @@ export const meanAccuracy = (matrix: ConfusionMatrix): Score => mean(classScores
 
 /** Share of all counted pixels that are right. High as soon as background is: never show it alone. */
 export function pixelAccuracy(matrix: ConfusionMatrix): Score {
-  const hits = Array.from({ length: matrix.classes }, (_, k) => matrix.at(k, k))
-  return { value: ratio(sum(hits), sum(matrix.counts)), leftOut: [] }
+  return { value: ratio(hits(matrix), sum(matrix.counts)), leftOut: [] }
 }
 
 /**
@@ -109,18 +121,4 @@ export function backgroundOnly(matrix: ConfusionMatrix, background: number): Con
 export function trivialClass(matrix: ConfusionMatrix, background: number | null): number {
   const sizes = classScores(matrix).map(({ truthPixels }) => truthPixels)
   return background ?? sizes.reduce((largest, size, k) => (size > (sizes[largest] as number) ? k : largest), 0)
-}
-
-/** Means over the numbers; null is left out and listed, undefined left out silently. */
-export function mean(values: readonly (number | null | undefined)[]): Score {
-  const present = values.filter((value) => typeof value === "number")
-  const leftOut = values.flatMap((value, k) => (value === null ? [k] : []))
-  return { value: ratio(sum(present), present.length), leftOut }
-}
-
-export const ratio = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole)
-export const sum = (values: Iterable<number>): number => {
-  let total = 0
-  for (const value of values) total += value
-  return total
 }

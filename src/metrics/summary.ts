@@ -1,11 +1,13 @@
 // What a confusion matrix or an evaluation says, in numbers with names: plain data for records, tables and reports.
+import { sum } from "../arrays.ts"
 import { type BootstrapOptions, bootstrapIntervals, type Interval, type Statistic } from "./bootstrap.ts"
 import type { BoundaryCounts } from "./boundary.ts"
 import type { Enlargement } from "./ceiling.ts"
 import { ConfusionMatrix } from "./confusion-matrix.ts"
 import { type Evaluation, matrixOf, matrixOfImage } from "./evaluation.ts"
+import { mean, ratio } from "./means.ts"
 import { type Metric, type MetricName, metricNames, metrics } from "./registry.ts"
-import { backgroundOnly, type ClassScores, classScores, mean, meanIoU, ratio, sum, trivialClass } from "./scores.ts"
+import { backgroundOnly, type ClassScores, classIoU, classScores, meanIoU, trivialClass } from "./scores.ts"
 
 /** Each 0 to 1; null where undefined. */
 type AllMeans = Readonly<Record<MetricName, number | null>>
@@ -51,6 +53,12 @@ export function scoresOf(evaluation: Evaluation): Scores {
   })
 }
 
+/** The means that are defined for these classes, and known: older records have not all of them. */
+export const shownMetrics = (scores: Scores): MetricName[] =>
+  metricNames.filter(
+    (name) => scores[name] !== undefined && (name !== "meanIoUWithoutBackground" || scores[name] !== null),
+  )
+
 /** A metric of the registry, null where it wants a background and there is none. */
 function statisticOf(name: MetricName, background: number | null): Statistic {
   if (name === "meanIoUWithoutBackground" && background === null) return () => ({ value: null })
@@ -74,7 +82,7 @@ export function intervalsOf(evaluation: Evaluation, options: BootstrapOptions = 
   const { classes, images, background } = evaluation
   const matrices = images.map((image) => matrixOfImage(image, classes.length))
   const ofClasses = Object.fromEntries(
-    classes.map((_, k): [number, Statistic] => [k, (matrix) => ({ value: iouOf(matrix, k) })]),
+    classes.map((_, k): [number, Statistic] => [k, (matrix) => ({ value: classIoU(matrix, k) })]),
   )
   const ofMeans = Object.fromEntries(metricNames.map((name) => [name, statisticOf(name, background)]))
   const intervals = bootstrapIntervals<string>(matrices, { ...ofMeans, ...ofClasses }, options)
@@ -82,12 +90,6 @@ export function intervalsOf(evaluation: Evaluation, options: BootstrapOptions = 
     means: Object.fromEntries(metricNames.map((name) => [name, intervals[name]])) as Intervals["means"],
     classes: classes.map((_, k) => intervals[k] as Interval),
   }
-}
-
-function iouOf(matrix: ConfusionMatrix, k: number): number | null {
-  let union = -matrix.at(k, k)
-  for (let other = 0; other < matrix.classes; other++) union += matrix.at(k, other) + matrix.at(other, k)
-  return ratio(matrix.at(k, k), union)
 }
 
 // --- boundaries -----------------------------------------------------------------------------------------------------------

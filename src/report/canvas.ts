@@ -3,6 +3,7 @@ import sharp from "sharp"
 import type { RgbImage } from "../data/image.ts"
 import type { Rgb } from "../data/png.ts"
 import { writeFileAtomic } from "../files.ts"
+import type { ImageSize } from "../metrics/image-size.ts"
 import { eachDot, GLYPH_WIDTH } from "./bitmap-font.ts"
 
 export class Canvas implements RgbImage {
@@ -47,19 +48,21 @@ export function encodePng({ data, width, height }: RgbImage): Promise<Buffer> {
     .toBuffer()
 }
 
-/** Fits a picture into a box, keeping its proportions. */
-export function fitInside(picture: RgbImage, box: { width: number; height: number }): Promise<RgbImage> {
-  const { width, height } = picture
+/** The largest size of the same proportions inside a box. */
+export function sizeInside({ width, height }: ImageSize, box: ImageSize): ImageSize {
   const scale = Math.min(box.width / width, box.height / height)
-  const to = { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) }
-  return resizeImage(picture, to)
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) }
 }
 
+/** What pages show is of this size at most: names on it are then equally large on all pictures. */
+export const pageBox: ImageSize = { width: 320, height: 320 }
+
+/** Fits a picture into a box, keeping its proportions. */
+export const fitInside = (picture: RgbImage, box: ImageSize): Promise<RgbImage> =>
+  resizeImage(picture, sizeInside(picture, box))
+
 /** A picture in just this size. */
-export async function resizeImage(
-  { data, width, height }: RgbImage,
-  to: { readonly width: number; readonly height: number },
-): Promise<RgbImage> {
+export async function resizeImage({ data, width, height }: RgbImage, to: ImageSize): Promise<RgbImage> {
   const resized = await sharp(data, { raw: { width, height, channels: 3 } })
     .resize({ width: to.width, height: to.height, fit: "fill" })
     .raw()

@@ -1,4 +1,5 @@
 // The page of `pixelwise compare`: several runs side by side.
+import { shownMetrics } from "../metrics/index.ts"
 import { flagOf } from "../train/config.ts"
 import { version } from "../version.ts"
 import { lineChart, type Series } from "./charts/line.ts"
@@ -15,8 +16,7 @@ import { evaluationsOf, type Point, runningMean, scorePoints, stepsOf, thin } fr
 import { chartGrid, dataTable, details, figure, type Html, html, page, row, section } from "./html.ts"
 import { classLegend, maskPicture, plainPicture } from "./page-pictures.ts"
 import { openPredictor, type Predictor, validationSet } from "./predictor.ts"
-import { shownMetrics, signed } from "./score-sections.ts"
-import { duration, list, metricTitles, percent, range } from "./words.ts"
+import { duration, list, metricTitles, optionText, percent, range, signed } from "./words.ts"
 
 /** Images with the largest gains shown of each pair, and as many with the largest losses. */
 const SHOWN_IMAGES = 3
@@ -79,14 +79,13 @@ const differenceText = ({ difference, low, high }: Pair["classes"][number]): str
 
 function configurationSection({ runs, pairs, options }: Comparison): Html {
   const [first] = runs as [ComparedRun]
-  const show = (value: unknown) => (value === null ? "-" : Array.isArray(value) ? value.join(",") : String(value))
   return section(
     "What is different in them",
     options.length === 0
       ? html`<p>Nothing: their configurations are the same.</p>`
       : dataTable({
           head: ["option", ...runs.map(({ name }) => name)],
-          rows: options.map(({ key, values }) => [html`<code>${flagOf(key)}</code>`, ...values.map(show)]),
+          rows: options.map(({ key, values }) => [html`<code>${flagOf(key)}</code>`, ...values.map(optionText)]),
         }),
     pairs
       .filter(({ configuration }) => configuration.facts.length > 0)

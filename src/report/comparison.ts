@@ -5,6 +5,7 @@ import { basename, resolve } from "node:path"
 import { UserError } from "../errors.ts"
 import {
   type ConfusionMatrix,
+  classIoU,
   classScores,
   commonImages,
   type Evaluation,
@@ -13,7 +14,9 @@ import {
   meanIoU,
   metrics,
   type PairedDifference,
-  pairedBootstrap,
+  pairedBootstraps,
+  type Statistic,
+  shownMetrics,
 } from "../metrics/index.ts"
 import type { TrainConfig } from "../train/config.ts"
 import { type Difference, difference, type Explanation } from "../train/explain.ts"
@@ -21,7 +24,7 @@ import { explainConfig } from "../train/explain-config.ts"
 import { RunFolder, type RunRecord } from "../train/run-folder.ts"
 import { findingsOf } from "./findings.ts"
 import { validationSet } from "./predictor.ts"
-import { type Scored, scored, shownMetrics } from "./score-sections.ts"
+import { type Scored, scored } from "./score-sections.ts"
 
 export interface ComparedRun extends Scored {
   /** The folder's name; its path where two have the same. */
@@ -166,12 +169,15 @@ function pairOf(first: ComparedRun, other: ComparedRun, configuration: Differenc
   const common = commonImages(other.evaluation, first.evaluation)
   refuseOtherLabels(first, other, common)
   const { background, classes } = first.evaluation
-  const paired = (metric: (matrix: ConfusionMatrix) => { readonly value: number | null }) =>
-    pairedBootstrap(common.a, common.b, metric)
-  const means = shownMetrics(first.scores).map((name) => {
+  const ofMeans = shownMetrics(first.scores).map((name): [string, Statistic] => {
     const metric: Metric = metrics[name]
-    return [name, paired((matrix) => metric(matrix, { background }))] as const
+    return [name, (matrix) => metric(matrix, { background })]
   })
+  const ofClasses = classes.map((_, k): [string, Statistic] => [
+    String(k),
+    (matrix) => ({ value: classIoU(matrix, k) }),
+  ])
+  const paired = pairedBootstraps(common.a, common.b, Object.fromEntries([...ofMeans, ...ofClasses]))
   const images = common.ids.flatMap((id, k) => {
     const [ofFirst, ofOther] = [meanIoU(common.b[k]!).value, meanIoU(common.a[k]!).value]
     return ofFirst === null || ofOther === null ? [] : [{ id, first: ofFirst, other: ofOther }]
@@ -179,8 +185,8 @@ function pairOf(first: ComparedRun, other: ComparedRun, configuration: Differenc
   const count = (test: (gain: number) => boolean) => images.filter(({ first, other }) => test(other - first)).length
   return {
     other,
-    means: Object.fromEntries(means),
-    classes: classes.map((_, k) => paired((matrix) => ({ value: classScores(matrix)[k]!.iou }))),
+    means: Object.fromEntries(ofMeans.map(([name]) => [name, paired[name]!])),
+    classes: classes.map((_, k) => paired[k]!),
     images,
     wins: count((gain) => gain > EVEN),
     losses: count((gain) => gain < -EVEN),

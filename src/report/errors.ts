@@ -2,7 +2,7 @@
 // wrong class. One mean IoU hides which it is, and each wants another remedy.
 // In the spirit of TIDE, which asks the same of boxes: Bolya et al. 2020, https://arxiv.org/abs/2008.08115
 // How far a border may be off: as in boundary IoU, Cheng et al. 2021, https://arxiv.org/abs/2103.16562
-import { groupBy } from "../arrays.ts"
+import { groupBy, sum } from "../arrays.ts"
 import type { RgbImage } from "../data/image.ts"
 import { ignoreIndex } from "../data/label-map.ts"
 import type { Rgb } from "../data/png.ts"
@@ -132,14 +132,14 @@ export class ErrorTally {
   }
 
   summary(): ErrorSummary {
-    const total = (matrix: ConfusionMatrix) => matrix.counts.reduce((sum, count) => sum + count, 0)
+    const total = ({ counts }: ConfusionMatrix) => sum(counts)
     const all = (mended?: WrongKind) => {
       const { classes } = this.#matrices[0]!
-      const sum = new ConfusionMatrix(classes)
+      const merged = new ConfusionMatrix(classes)
       for (const [number, matrix] of this.#matrices.entries()) {
-        sum.merge(errorKinds[number] === mended ? asIfRight(matrix) : matrix)
+        merged.merge(errorKinds[number] === mended ? asIfRight(matrix) : matrix)
       }
-      return sum
+      return merged
     }
     const pixels = total(all())
     const wrong = pixels - total(this.#matrices[numberOf.right]!)

@@ -4,7 +4,7 @@ import { existsSync, statSync } from "node:fs"
 import { resolve } from "node:path"
 import { readText } from "../data/files.ts"
 import { UserError } from "../errors.ts"
-import type { InferenceOptions } from "../infer/segment.ts"
+import { isPlain } from "../infer/segment.ts"
 import { type EvaluateRunOptions, evaluateRun, type RunEvaluation } from "../train/evaluate-run.ts"
 import type { RunFolder } from "../train/run-folder.ts"
 import { classifyErrors, type ErrorSummary, ErrorTally } from "./errors.ts"
@@ -32,8 +32,7 @@ const MOST_SUSPECTS = 60 // kept; nobody looks through more
  */
 export async function findingsOf(run: RunFolder, options: FindingsOptions = {}): Promise<Findings> {
   const { data, inference = {} } = options
-  const isPlain = data === undefined && isWithoutOptions(inference)
-  if (isPlain && isCurrent(run)) {
+  if (data === undefined && isPlain(inference) && isCurrent(run)) {
     return { evaluation: read(run, "evaluation.json"), diagnosis: read(run, "diagnosis.json") }
   }
   const { background = null, classes } = run.labelMap
@@ -49,13 +48,11 @@ export async function findingsOf(run: RunFolder, options: FindingsOptions = {}):
     },
   })
   const diagnosis = { errors: tally.summary(), suspects: suspects.sort(bySuspicion).slice(0, MOST_SUSPECTS) }
-  if (isWithoutOptions(inference) && resolve(evaluation.data) === resolve(run.config.data)) {
+  if (isPlain(inference) && resolve(evaluation.data) === resolve(run.config.data)) {
     run.writeJson("diagnosis.json", diagnosis)
   }
   return { evaluation, diagnosis }
 }
-
-const isWithoutOptions = (inference: InferenceOptions) => Object.values(inference).every((value) => value === undefined)
 
 /** Whether both files are there and no older than the weights. */
 function isCurrent(run: RunFolder): boolean {

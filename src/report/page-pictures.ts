@@ -4,7 +4,7 @@ import { type LabelMap, paletteOf } from "../data/label-map.ts"
 import type { Mask } from "../data/mask.ts"
 import type { ImageEvaluation } from "../metrics/evaluation.ts"
 import { classScores, matrixOfImage, meanIoU } from "../metrics/index.ts"
-import { resizeImage } from "./canvas.ts"
+import { fitInside, pageBox, resizeImage, sizeInside } from "./canvas.ts"
 import { classifyErrors, errorKinds, errorLegend, errorPicture, wrongKinds } from "./errors.ts"
 import { figure, type Html, html, image, row, swatches } from "./html.ts"
 import { cropImage, cropMask, frame, nameObjects, overlay, resizeMask } from "./pictures.ts"
@@ -12,22 +12,14 @@ import type { Sample } from "./predictor.ts"
 import { cropAround, type Suspect } from "./suspects.ts"
 import { percent } from "./words.ts"
 
-const LONGER_SIDE = 320 // pixels, of all pictures: names are then equally large on all of them
-
-/** The same proportions in the size that pages show: smaller pictures are enlarged. */
-function shownSize({ width, height }: { width: number; height: number }) {
-  const scale = LONGER_SIDE / Math.max(width, height)
-  return { width: Math.max(1, Math.round(scale * width)), height: Math.max(1, Math.round(scale * height)) }
-}
-
 /** A picture as it is. */
 export async function plainPicture(picture: RgbImage, alt: string): Promise<Html> {
-  return image(await resizeImage(picture, shownSize(picture)), { alt })
+  return image(await fitInside(picture, pageBox), { alt })
 }
 
 /** A picture under its mask, with the names of the objects on it. */
 export async function maskPicture(picture: RgbImage, mask: Mask, labelMap: LabelMap, alt: string): Promise<Html> {
-  const size = shownSize(mask)
+  const size = sizeInside(mask, pageBox)
   const small = resizeMask(mask, size)
   const { background } = labelMap
   const under = await resizeImage(picture, size)
@@ -40,7 +32,7 @@ export async function sampleRow(sample: Sample, evaluated: ImageEvaluation, labe
   const { id, image: picture, truth, prediction } = sample
   const background = labelMap.background ?? null
   const kinds = classifyErrors(prediction.labels, truth.labels, truth, { background })
-  const errors = errorPicture(await resizeImage(picture, shownSize(picture)), resizeKinds(kinds, truth))
+  const errors = errorPicture(await fitInside(picture, pageBox), resizeKinds(kinds, truth))
   return html`<h3>${id}</h3>
 <p>${scoresInWords(evaluated, labelMap)} ${kindsInWords(kinds)}</p>
 ${row(
@@ -52,7 +44,7 @@ ${row(
 }
 
 const resizeKinds = (kinds: Uint8Array, { width, height }: Mask): Uint8Array =>
-  resizeMask({ labels: kinds, width, height }, shownSize({ width, height })).labels
+  resizeMask({ labels: kinds, width, height }, sizeInside({ width, height }, pageBox)).labels
 
 /** Which colour is which class. */
 export const classLegend = ({ classes, ignore }: LabelMap): Html => swatches([...classes, ignore])

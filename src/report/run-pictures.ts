@@ -1,16 +1,16 @@
 // The pictures in a run folder: curves.svg and samples.png, rewritten after every evaluation, and samples/<step>/<id>.png, what
 // was predicted then for the same few images: small masks, kept to see how predictions change.
-import { existsSync, mkdirSync, readdirSync } from "node:fs"
+import { existsSync, readdirSync } from "node:fs"
 import { join } from "node:path"
 import { readBytes } from "../data/files.ts"
 import { paletteOf } from "../data/label-map.ts"
 import type { Mask } from "../data/mask.ts"
 import { decodePng, writeIndexedPng } from "../data/png.ts"
 import type { VocFolder } from "../data/voc-folder.ts"
-import { UserError } from "../errors.ts"
-import { fileProblem, writeFileAtomic } from "../files.ts"
+import { makeFolder, writeFileAtomic } from "../files.ts"
 import type { Prediction } from "../train/run.ts"
 import type { RunFolder } from "../train/run-folder.ts"
+import { pageBox, sizeInside } from "./canvas.ts"
 import { curvesSvg, evaluationsOf } from "./curves.ts"
 import { resizeMask, sampleSheet } from "./pictures.ts"
 import type { Sample } from "./predictor.ts"
@@ -26,8 +26,6 @@ export interface SampleFile {
   readonly height: number
   readonly png: Uint8Array
 }
-
-const LONGER_SIDE = 320 // pixels of a small mask, at most
 
 export async function writeSamples(
   run: RunFolder,
@@ -50,10 +48,10 @@ export async function writeSamples(
   await sheet.writePng(run.file("samples.png"))
 
   const palette = paletteOf(valSet.labelMap)
-  const folder = run.file(join("samples", String(step)))
-  makeFolder(folder)
+  const folder = makeFolder(run.file(join("samples", String(step))))
   return samples.map(({ id, prediction }) => {
-    const { labels, width, height } = resizeMask(prediction, smallSize(prediction))
+    const isSmall = prediction.width <= pageBox.width && prediction.height <= pageBox.height
+    const { labels, width, height } = isSmall ? prediction : resizeMask(prediction, sizeInside(prediction, pageBox))
     const png = writeIndexedPng(labels, width, height, palette)
     writeFileAtomic(join(folder, `${id}.png`), png)
     return { id, width, height, png }
@@ -81,18 +79,4 @@ export function pastPredictions(run: RunFolder): Map<string, PastPrediction[]> {
     }
   }
   return byImage
-}
-
-/** The same proportions, and no side longer than LONGER_SIDE. */
-function smallSize({ width, height }: { width: number; height: number }) {
-  const scale = Math.min(1, LONGER_SIDE / Math.max(width, height))
-  return { width: Math.max(1, Math.round(scale * width)), height: Math.max(1, Math.round(scale * height)) }
-}
-
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { recursive: true })
-  } catch (cause) {
-    throw new UserError(`Cannot make the folder ${path}: ${fileProblem(cause)}.`, { cause })
-  }
 }

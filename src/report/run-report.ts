@@ -22,7 +22,7 @@ import {
   sampleRow,
   suspectFigure,
 } from "./page-pictures.ts"
-import { openPredictor, type Predictor, type Sample, validationSet } from "./predictor.ts"
+import { openPredictor, type Predictor, validationSet } from "./predictor.ts"
 import { type PastPrediction, pastPredictions } from "./run-pictures.ts"
 import {
   calibrationSection,
@@ -196,13 +196,10 @@ async function suspectsSection(suspects: readonly Suspect[], { predictor, labelM
       html`<p>There is no region in which the model is sure of something else than the label says.</p>`,
     )
   }
-  const known = new Map<string, Sample>()
   const parts: Html[] = []
   for (const suspect of shown) {
     signal?.throwIfAborted()
-    const sample = known.get(suspect.id) ?? (await predictor.predict(suspect.id))
-    known.set(suspect.id, sample)
-    parts.push(await suspectFigure(suspect, sample, labelMap))
+    parts.push(await suspectFigure(suspect, await predictor.predict(suspect.id), labelMap))
   }
   return section(
     title,

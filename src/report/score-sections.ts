@@ -12,11 +12,10 @@ import {
   honestyTable,
   type Intervals,
   intervalsOf,
-  type MetricName,
   matrixOf,
-  metricNames,
   type Scores,
   scoresOf,
+  shownMetrics,
   TOLERANCE_SHARE,
 } from "../metrics/index.ts"
 import { number, plural } from "../train/facts.ts"
@@ -28,7 +27,7 @@ import { classCharts } from "./curves.ts"
 import type { ErrorSummary } from "./errors.ts"
 import { errorLegend } from "./errors.ts"
 import { chartGrid, dataTable, details, figure, type Html, html, notice, section } from "./html.ts"
-import { list, metricTitles, nothingLearned, percent, range } from "./words.ts"
+import { enlargementWords, list, metricTitles, nothingLearned, percent, range, signed } from "./words.ts"
 
 /** Scores and intervals, computed once for all that shows them. */
 export interface Scored {
@@ -62,7 +61,6 @@ export function scoresSection(all: Scored): Html {
   ])
   const ceilings = ceilingScores(evaluation)
   const nothing = nothingLearned(scores)
-  const ways = { nearest: "in blocks", bilinear: "bilinearly" }
   return section(
     "Scores",
     nothing !== null && notice(nothing),
@@ -78,14 +76,12 @@ export function scoresSection(all: Scored): Html {
     }</p>`,
     ceilings.length > 0 &&
       html`<p>Even perfect labels at the model's output stride of ${ceilings[0]!.stride} would not score 100: enlarged ${list(
-        ceilings.map(({ enlargement, meanIoU }) => `${ways[enlargement]} their mean IoU is ${percent(meanIoU)}`),
+        ceilings.map(
+          ({ enlargement, meanIoU }) => `${enlargementWords[enlargement]} their mean IoU is ${percent(meanIoU)}`,
+        ),
       )}.</p>`,
   )
 }
-
-/** Those that are defined for these classes. */
-export const shownMetrics = (scores: Scores): MetricName[] =>
-  metricNames.filter((name) => name !== "meanIoUWithoutBackground" || scores.meanIoUWithoutBackground !== null)
 
 export function classesSection({ evaluation, scores, intervals }: Scored, records: readonly RunRecord[]): Html {
   const contours = boundaryScores(evaluation)
@@ -175,12 +171,6 @@ export function honestySection({ evaluation, scores }: Scored): Html {
       words: [0, 4],
     }),
   )
-}
-
-/** "+3.2", "-0.4", "0.0": a difference of shares in points. */
-export const signed = (value: number): string => {
-  const text = percent(value)
-  return /^-?0\.0$/.test(text) ? "0.0" : value > 0 ? `+${text}` : text
 }
 
 /** Wider tables nobody reads, and of 150 classes it would be a megabyte. */

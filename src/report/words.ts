@@ -1,5 +1,5 @@
 // Numbers as people read them, in tables of the terminal and of pages alike.
-import type { MetricName, Scores } from "../metrics/index.ts"
+import type { Enlargement, Interval, MetricName, Scores } from "../metrics/index.ts"
 
 export const metricTitles: Readonly<Record<MetricName, string>> = {
   meanIoU: "mean IoU",
@@ -15,8 +15,21 @@ export const metricTitles: Readonly<Record<MetricName, string>> = {
 export const percent = (value: number | null): string => (value === null ? "-" : (100 * value).toFixed(1))
 
 /** "51.2 to 57.9": an interval of shares, in per cent. */
-export const range = ({ low, high }: { readonly low: number | null; readonly high: number | null }): string =>
-  low === null || high === null ? "-" : `${percent(low)} to ${percent(high)}`
+export const range = ({ low, high }: Pick<Interval, "low" | "high">, between = " to "): string =>
+  low === null || high === null ? "-" : `${percent(low)}${between}${percent(high)}`
+
+/** "+3.2", "-0.4", "0.0": a difference of shares in points. */
+export const signed = (value: number): string => {
+  const text = percent(value)
+  return /^-?0\.0$/.test(text) ? "0.0" : value > 0 ? `+${text}` : text
+}
+
+/** How labels at the output stride become as large as the image. */
+export const enlargementWords: Readonly<Record<Enlargement, string>> = { nearest: "in blocks", bilinear: "bilinearly" }
+
+/** An option's value in a table. */
+export const optionText = (value: unknown): string =>
+  value === null ? "-" : Array.isArray(value) ? value.join(",") : String(value)
 
 /** "3:07", "1:02:03" */
 export function clock(seconds: number): string {

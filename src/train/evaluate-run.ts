@@ -4,7 +4,7 @@ import { openVocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
 import { writeFileAtomic } from "../files.ts"
 import { evaluationLoader } from "../infer/evaluate.ts"
-import { type InferenceOptions, segment } from "../infer/segment.ts"
+import { type InferenceOptions, isPlain, segment } from "../infer/segment.ts"
 import { type Evaluation, Evaluator, type ScoredImage } from "../metrics/evaluation.ts"
 import { classSelection } from "./config.ts"
 import type { RunFolder } from "./run-folder.ts"
@@ -79,8 +79,7 @@ export async function evaluateRun(
     }
     const evaluation = { run: run.path, weights, ...of, ...evaluator.finish() }
     const isOwn = resolve(of.data) === resolve(config.data) && of.split === config.valSplit
-    const isPlain = Object.values(inference).every((value) => value === undefined)
-    if (isOwn && isPlain) writeFileAtomic(run.file("evaluation.json"), `${JSON.stringify(evaluation)}\n`)
+    if (isOwn && isPlain(inference)) writeFileAtomic(run.file("evaluation.json"), `${JSON.stringify(evaluation)}\n`)
     return evaluation
   } finally {
     model.dispose()

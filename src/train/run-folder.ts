@@ -6,12 +6,12 @@
 //   samples/<step>/<id>.png  predictions of a few images   events.out.tfevents.*  the log for TensorBoard
 //   report.html, evaluation.json, diagnosis.json          all about it, and the numbers behind that
 //   bad-batch.safetensors, earlier.safetensors            after a loss that is no number: its images, the save before
-import { appendFileSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
 import { arch, availableParallelism, cpus, platform } from "node:os"
 import { join } from "node:path"
 import { formatLabelMap, type LabelMap, readLabelMap } from "../data/label-map.ts"
 import { UserError } from "../errors.ts"
-import { fileProblem, writeFileAtomic } from "../files.ts"
+import { fileProblem, makeFolder, writeFileAtomic } from "../files.ts"
 import type { Scores } from "../metrics/index.ts"
 import { buildInfo, threads } from "../torch/index.ts"
 import { version } from "../version.ts"
@@ -56,11 +56,7 @@ export class RunFolder {
 
   static create(path: string, config: TrainConfig, labelMap: LabelMap): RunFolder {
     RunFolder.checkFree(path)
-    try {
-      mkdirSync(path, { recursive: true })
-    } catch (cause) {
-      throw new UserError(`Cannot make the run folder ${path}: ${fileProblem(cause)}.`, { cause })
-    }
+    makeFolder(path, "run folder")
     const run = new RunFolder(path)
     try {
       run.writeJson("config.json", config)
