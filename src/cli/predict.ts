@@ -1,5 +1,5 @@
 // pixelwise predict: palette PNG masks and overlays for pictures of any size, or for a split of a data set.
-import { readdirSync, statSync } from "node:fs"
+import { existsSync, readdirSync, realpathSync, statSync } from "node:fs"
 import { basename, extname, join } from "node:path"
 import type { Command } from "commander"
 import { inspectImage, type RgbImage, readImage } from "../data/image.ts"
@@ -15,6 +15,7 @@ import { overlay } from "../report/pictures.ts"
 import { fromData, saveSafetensors, tidy } from "../torch/index.ts"
 import { RunFolder } from "../train/run-folder.ts"
 import { trainedModel } from "../train/trained-model.ts"
+import { version } from "../version.ts"
 import { addInferenceOptions, type InferenceFlags, inferenceOptions } from "./inference-options.ts"
 import { createOutput } from "./output.ts"
 
@@ -47,11 +48,14 @@ export function define(command: Command): void {
       `
 Images are JPEG, PNG, WebP, TIFF or GIF. What is written to the folder:
   masks/<name>.png                  one label per pixel, as palette index: the run's classes 0, 1, ..., with the label map's colours
+  masks/about.json                  what made them, and their classes
   overlays/<name>.png               the image, tinted in those colours
   results/VOC2012/Segmentation/comp6_test_cls/<id>.png
                                     for PASCAL VOC's server and for "pixelwise score": numbers as in the data set's own label map
                                     (also where --classes chose some of them), with VOC's palette
   probabilities/<name>.safetensors  "probabilities", float16 [classes, height, width]; their names are in its metadata
+
+Files that an earlier predict wrote there are replaced; others never.
 
 Examples:
   $ pixelwise predict --run runs/first --out out photo.jpg
@@ -79,15 +83,33 @@ async function predict(paths: string[], options: Options): Promise<void> {
   const root = options.data ?? config.data
   const images = listed ?? splitImages(root, options.split ?? config.valSplit)
   const numbers = isSplit || options.comp6 ? numbersIn(root, config.data, labelMap) : undefined
-  const { model, normalization } = trainedModel(run)
-  for (const path of images.values()) await inspectImage(path) // before anything is written
-  const folder = (name: string) => makeFolder(join(options.out, name))
   const folders = {
-    mask: folder("masks"),
-    overlay: folder("overlays"),
-    ...(numbers && { comp6: folder(join("results", "VOC2012", "Segmentation", "comp6_test_cls")) }),
-    ...(options.probabilities && { probabilities: folder("probabilities") }),
+    mask: join(options.out, "masks"),
+    overlay: join(options.out, "overlays"),
+    ...(numbers && { comp6: join(options.out, "results", "VOC2012", "Segmentation", "comp6_test_cls") }),
+    ...(options.probabilities && { probabilities: join(options.out, "probabilities") }),
   }
+  const filesOf = (name: string): ResultFiles => ({
+    mask: join(folders.mask, `${name}.png`),
+    overlay: join(folders.overlay, `${name}.png`),
+    ...(folders.comp6 && { comp6: join(folders.comp6, `${name}.png`) }),
+    ...(folders.probabilities && { probabilities: join(folders.probabilities, `${name}.safetensors`) }),
+  })
+  const about = join(folders.mask, "about.json")
+  refuseToReplace(
+    [...images.keys()].flatMap((name) => Object.values(filesOf(name))),
+    [...images.values()],
+    about,
+  )
+  for (const path of images.values()) await inspectImage(path) // before anything is written
+  const { model: trained, weights, normalization } = trainedModel(run)
+  using model = trained
+  for (const path of Object.values(folders)) makeFolder(path)
+  const classes = labelMap.classes.map(({ name }) => name)
+  writeFileAtomic(
+    about,
+    `${JSON.stringify({ madeBy: `pixelwise ${version}`, run: run.path, weights, classes, ...inference }, null, 2)}\n`,
+  )
 
   for (const [k, [name, path]] of [...images].entries()) {
     // Pictures of a data set as they are stored, which is how its masks are drawn; others as viewers show them.
@@ -101,16 +123,10 @@ async function predict(paths: string[], options: Options): Promise<void> {
         if (done < total) output.progress((k + done / total) / images.size, `${k} of ${images.size} images${windows}`)
       },
     })
-    const files = {
-      mask: join(folders.mask, `${name}.png`),
-      overlay: join(folders.overlay, `${name}.png`),
-      ...(folders.comp6 && { comp6: join(folders.comp6, `${name}.png`) }),
-      ...(folders.probabilities && { probabilities: join(folders.probabilities, `${name}.safetensors`) }),
-    }
+    const files = filesOf(name)
     await writeResults(files, picture, found, labelMap, numbers)
     output.progress((k + 1) / images.size, `${k + 1} of ${images.size} images`, { image: path, ...files })
   }
-  model.dispose()
   output.endProgress()
   const kinds = { mask: "masks", overlay: "overlays", comp6: "VOC's results", probabilities: "probabilities" }
   const places = Object.entries(folders).map(([kind, path]) => `${kinds[kind as keyof typeof kinds]} in ${path}`)
@@ -122,6 +138,23 @@ interface ResultFiles {
   overlay: string
   comp6?: string
   probabilities?: string
+}
+
+/**
+ * @param about of the results of an earlier predict, which may be replaced
+ * @throws UserError when a result would replace an image that is to be read, or a file of somebody else
+ */
+function refuseToReplace(results: readonly string[], images: readonly string[], about: string): void {
+  const existing = results.filter((file) => existsSync(file))
+  const read = new Set(images.filter((file) => existsSync(file)).map((file) => realpathSync(file)))
+  const own = existing.find((file) => read.has(realpathSync(file)))
+  if (own !== undefined)
+    throw new UserError(`The result ${own} would replace an image that is to be predicted. Choose another --out.`)
+  if (existing.length > 0 && !existsSync(about)) {
+    throw new UserError(
+      `${existing[0]} exists and no earlier predict wrote it (there is no ${about}), so it is not replaced. Choose another --out.`,
+    )
+  }
 }
 
 /** @param numbers [K] of the classes in VOC's layout */

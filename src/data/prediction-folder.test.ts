@@ -325,3 +325,33 @@ test("firstFew names at most five", () => {
   expect(firstFew(Array.from("abcde"))).toBe("a, b, c, d, e")
   expect(firstFew(Array.from("abcdef"))).toBe("a, b, c, d, e and 1 more")
 })
+
+test("255 is a class where the label map says so, as in masks of 0 and 255", () => {
+  const map = parseLabelMap(
+    {
+      classes: [
+        { index: 0, name: "background" },
+        { index: 255, name: "road" },
+      ],
+      ignore: { index: 254, name: "void" },
+    },
+    "x",
+  )
+  const masks = { source: map, ...selectClasses(map) }
+  const values = labels.map((label) => (label === 0 ? 0 : 255))
+  const road = labels.map((label) => (label === 0 ? 0 : 1))
+  writeFileSync(file("a.png"), writeIndexedPng(values, width, height, palette))
+  expect(predictionReader(masks, "dataset")(file("a.png"), { ...truth, labels: road })).toEqual(road)
+  writeFileSync(
+    file("b.png"),
+    writeIndexedPng(
+      values.map((value) => value || 254),
+      width,
+      height,
+      palette,
+    ),
+  )
+  expect(() => predictionReader(masks, "dataset")(file("b.png"), { ...truth, labels: road })).toThrow(
+    /254 .*which is void/,
+  )
+})

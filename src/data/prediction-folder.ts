@@ -167,7 +167,8 @@ export function predictionReader(
   const classes = labelMap.classes.length
   const map = numbering === "dataset" ? source : labelMap
   const lookup = numbering === "dataset" ? masks.lookup.slice() : selectClasses(labelMap).lookup
-  lookup[ignoreIndex] = ignoreIndex // void by custom, whatever the data set's own number for it is
+  // Void by custom, whatever the data set's own number for it is, but where 255 is one of its classes.
+  if (!map.classes.some(({ index }) => index === ignoreIndex)) lookup[ignoreIndex] = ignoreIndex
   const expected = ranges(map.classes.filter(({ index }) => lookup[index]! < classes).map(({ index }) => index))
 
   return (file, truth) => {

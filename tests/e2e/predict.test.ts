@@ -145,6 +145,29 @@ test("a test split has no masks, and often no label map: the run's own data set 
   expect([...read(out, comp6, `${id}.png`).data]).toEqual(Array.from(labels, (label) => [3, 0, 1][label]))
 }, 60_000)
 
+test("neither true masks nor the images themselves are replaced, results of an earlier call are", async () => {
+  const [{ id }] = (await expected()) as [Awaited<ReturnType<typeof expected>>[number]]
+  const [image, own, truth] = ["JPEGImages", "masks", "masks"].map((name, k) => join(folder, `kept-${k}`, name)) as [
+    string,
+    string,
+    string,
+  ]
+  for (const place of [image, own, truth]) cpSync(join(data, "JPEGImages", `${id}.jpg`), join(place, `${id}.png`)) // read by content
+  const before = readFileSync(join(truth, `${id}.png`))
+
+  const replacing = await pixelwise("predict", "--run", run, "--out", join(folder, "kept-2"), join(image, `${id}.png`))
+  expect([replacing.code, replacing.stdout]).toEqual([2, ""])
+  expect(replacing.stderr).toMatch(/masks.*exists and no earlier predict wrote it .*Choose another --out/)
+  expect(readFileSync(join(truth, `${id}.png`))).toEqual(before)
+
+  const itself = await pixelwise("predict", "--run", run, "--out", join(folder, "kept-1"), own)
+  expect([itself.code, itself.stderr]).toEqual([
+    2,
+    expect.stringMatching(/would replace an image that is to be predicted/),
+  ])
+  expect(readdirSync(join(folder, "kept-1"))).toEqual(["masks"])
+}, 60_000)
+
 describe("refused before anything is written", () => {
   const out = join(folder, "refused")
   const cases: Record<string, { args: string[]; says: RegExp }> = {
