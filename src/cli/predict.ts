@@ -2,9 +2,10 @@
 import { existsSync, readdirSync, realpathSync, statSync } from "node:fs"
 import { basename, extname, join } from "node:path"
 import type { Command } from "commander"
+import { readBytes } from "../data/files.ts"
 import { inspectImage, type RgbImage, readImage } from "../data/image.ts"
 import { type LabelMap, paletteOf, vocColor } from "../data/label-map.ts"
-import { writeIndexedPng } from "../data/png.ts"
+import { isWrittenBy, writeIndexedPng } from "../data/png.ts"
 import { toTensorData } from "../data/transforms/index.ts"
 import { findLabelMap, labelMapFile, openVocImages } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
@@ -15,7 +16,6 @@ import { overlay } from "../report/pictures.ts"
 import { fromData, saveSafetensors, tidy } from "../torch/index.ts"
 import { RunFolder } from "../train/run-folder.ts"
 import { trainedModel } from "../train/trained-model.ts"
-import { version } from "../version.ts"
 import { addInferenceOptions, type InferenceFlags, inferenceOptions } from "./inference-options.ts"
 import { createOutput } from "./output.ts"
 
@@ -48,7 +48,6 @@ export function define(command: Command): void {
       `
 Images are JPEG, PNG, WebP, TIFF or GIF. What is written to the folder:
   masks/<name>.png                  one label per pixel, as palette index: the run's classes 0, 1, ..., with the label map's colours
-  masks/about.json                  what made them, and their classes
   overlays/<name>.png               the image, tinted in those colours
   results/VOC2012/Segmentation/comp6_test_cls/<id>.png
                                     for PASCAL VOC's server and for "pixelwise score": numbers as in the data set's own label map
@@ -95,21 +94,11 @@ async function predict(paths: string[], options: Options): Promise<void> {
     ...(folders.comp6 && { comp6: join(folders.comp6, `${name}.png`) }),
     ...(folders.probabilities && { probabilities: join(folders.probabilities, `${name}.safetensors`) }),
   })
-  const about = join(folders.mask, "about.json")
-  refuseToReplace(
-    [...images.keys()].flatMap((name) => Object.values(filesOf(name))),
-    [...images.values()],
-    about,
-  )
+  refuseToReplace([...images.keys()].map(filesOf), [...images.values()])
   for (const path of images.values()) await inspectImage(path) // before anything is written
-  const { model: trained, weights, normalization } = trainedModel(run)
+  const { model: trained, normalization } = trainedModel(run)
   using model = trained
   for (const path of Object.values(folders)) makeFolder(path)
-  const classes = labelMap.classes.map(({ name }) => name)
-  writeFileAtomic(
-    about,
-    `${JSON.stringify({ madeBy: `pixelwise ${version}`, run: run.path, weights, classes, ...inference }, null, 2)}\n`,
-  )
 
   for (const [k, [name, path]] of [...images].entries()) {
     // Pictures of a data set as they are stored, which is how its masks are drawn; others as viewers show them.
@@ -140,22 +129,24 @@ interface ResultFiles {
   probabilities?: string
 }
 
-/**
- * @param about of the results of an earlier predict, which may be replaced
- * @throws UserError when a result would replace an image that is to be read, or a file of somebody else
- */
-function refuseToReplace(results: readonly string[], images: readonly string[], about: string): void {
-  const existing = results.filter((file) => existsSync(file))
+/** @throws UserError when a result would replace an image that is to be predicted, or what no earlier predict wrote */
+function refuseToReplace(results: readonly ResultFiles[], images: readonly string[]): void {
   const read = new Set(images.filter((file) => existsSync(file)).map((file) => realpathSync(file)))
-  const own = existing.find((file) => read.has(realpathSync(file)))
-  if (own !== undefined)
-    throw new UserError(`The result ${own} would replace an image that is to be predicted. Choose another --out.`)
-  if (existing.length > 0 && !existsSync(about)) {
+  for (const files of results) {
+    const existing = Object.values(files).filter((file) => existsSync(file))
+    const own = existing.find((file) => read.has(realpathSync(file)))
+    if (own !== undefined)
+      throw new UserError(`The result ${own} would replace an image that is to be predicted. Choose another --out.`)
+    if (existing.length === 0 || (existsSync(files.mask) && isWrittenBy(readBytes(files.mask, "mask"), SOFTWARE)))
+      continue
     throw new UserError(
-      `${existing[0]} exists and no earlier predict wrote it (there is no ${about}), so it is not replaced. Choose another --out.`,
+      `${existing[0]} exists and no earlier predict wrote it, so it is not replaced. Choose another --out.`,
     )
   }
 }
+
+/** Stands in the masks, so that they are known again. */
+const SOFTWARE = "pixelwise predict"
 
 /** @param numbers [K] of the classes in VOC's layout */
 async function writeResults(
@@ -168,7 +159,7 @@ async function writeResults(
   const { width, height } = picture
   const palette = paletteOf(labelMap)
   const { background } = labelMap
-  writeFileAtomic(files.mask, writeIndexedPng(labels, width, height, palette))
+  writeFileAtomic(files.mask, writeIndexedPng(labels, width, height, palette, { software: SOFTWARE }))
   const shown = overlay(picture, { width, height, labels }, palette, { background })
   writeFileAtomic(files.overlay, await encodePng(shown))
   if (files.comp6 && numbers) {

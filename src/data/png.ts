@@ -134,9 +134,16 @@ export function decodePng(bytes: Uint8Array, file: string, { allow16Bits = false
 /**
  * Encodes a mask as an 8-bit palette PNG, the form VOC uses.
  * @param indices [height, width]
+ * @param options.software what the file says wrote it, see isWrittenBy
  * @param palette 1 to 256 colours; other software shows an index beyond them as an error, so they must cover all indices
  */
-export function writeIndexedPng(indices: Uint8Array, width: number, height: number, palette: readonly Rgb[]): Buffer {
+export function writeIndexedPng(
+  indices: Uint8Array,
+  width: number,
+  height: number,
+  palette: readonly Rgb[],
+  { software }: { software?: string } = {},
+): Buffer {
   if (indices.length !== width * height) {
     throw new RangeError(`writeIndexedPng: got ${indices.length} indices for ${width}x${height} pixels`)
   }
@@ -162,11 +169,18 @@ export function writeIndexedPng(indices: Uint8Array, width: number, height: numb
   return Buffer.concat([
     signature,
     writeChunk("IHDR", header),
+    ...(software === undefined ? [] : [writeChunk("tEXt", softwareText(software))]),
     writeChunk("PLTE", Buffer.from(palette.flat())),
     writeChunk("IDAT", deflateSync(raw, { level: 6 })),
     writeChunk("IEND", Buffer.alloc(0)),
   ])
 }
+
+/** Whether a file was written with this `software`. */
+export const isWrittenBy = (file: Uint8Array, software: string): boolean =>
+  Buffer.from(file.buffer, file.byteOffset, file.byteLength).includes(softwareText(software))
+
+const softwareText = (software: string): Buffer => Buffer.from(`Software\0${software}`, "latin1")
 
 function writeChunk(type: string, data: Buffer): Buffer {
   const chunk = Buffer.alloc(12 + data.length)

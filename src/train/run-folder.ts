@@ -6,8 +6,9 @@
 //   samples/<step>/<id>.png  predictions of a few images   events.out.tfevents.*  the log for TensorBoard
 //   report.html, evaluation.json, diagnosis.json          all about it, and the numbers behind that
 //   bad-batch.safetensors, earlier.safetensors            after a loss that is no number: its images, the save before
-import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs"
-import { arch, availableParallelism, cpus, platform } from "node:os"
+//   training.lock     while a process trains into it
+import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { arch, availableParallelism, cpus, hostname, platform } from "node:os"
 import { join } from "node:path"
 import { formatLabelMap, type LabelMap, readLabelMap } from "../data/label-map.ts"
 import { UserError } from "../errors.ts"
@@ -101,6 +102,32 @@ export class RunFolder {
     writeFileAtomic(this.file(name), `${JSON.stringify(value, null, 2)}\n`)
   }
 
+  /**
+   * Takes the run for this process, so that no other trains into it meanwhile: `using _ = run.lock()`. The lock of a process that
+   * was killed is taken over.
+   * @throws UserError when another process has it
+   */
+  lock(): Disposable {
+    const file = this.file("training.lock")
+    const mine = JSON.stringify({ process: process.pid, host: hostname() })
+    for (;;) {
+      try {
+        writeFileSync(file, mine, { flag: "wx" })
+        return { [Symbol.dispose]: () => rmSync(file, { force: true }) }
+      } catch (cause) {
+        if ((cause as NodeJS.ErrnoException).code !== "EEXIST")
+          throw new UserError(`Cannot write ${file}: ${fileProblem(cause)}.`, { cause })
+      }
+      const owner = readOwner(file)
+      if (owner && isRunning(owner)) {
+        throw new UserError(
+          `${this.path} is being trained by process ${owner.process} on ${owner.host}. Wait for it, or stop it; if there is no such process, remove ${file}.`,
+        )
+      }
+      rmSync(file, { force: true })
+    }
+  }
+
   // --- the log --------------------------------------------------------------------------------------------
 
   log(record: RunRecord): void {
@@ -143,6 +170,31 @@ export class RunFolder {
         { cause },
       )
     }
+  }
+}
+
+interface Owner {
+  readonly process: number
+  readonly host: string
+}
+
+/** null where the file is gone, or was cut off while it was written. */
+function readOwner(file: string): Owner | null {
+  try {
+    return JSON.parse(readFileSync(file, "utf8")) as Owner
+  } catch {
+    return null
+  }
+}
+
+/** Of another machine's processes nothing is known, so they count as running. */
+function isRunning(owner: Owner): boolean {
+  if (owner.host !== hostname()) return true
+  try {
+    process.kill(owner.process, 0) // asks, and sends nothing
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM" // somebody else's
   }
 }
 

@@ -11,8 +11,8 @@ import { UserError } from "../errors.ts"
 import { estimateEvaluation, evaluate, evaluationLoader } from "../infer/evaluate.ts"
 import { classWeightsOf } from "../losses/class-weights.ts"
 import { type Scores, summarize } from "../metrics/index.ts"
-import { createModel, preferredMemoryFormat } from "../models/index.ts"
-import { batchNormsOf, foldedBatchNorms, measureBatchNorms } from "../nn/index.ts"
+import { createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
+import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } from "../nn/index.ts"
 import { AveragedState } from "../optim/index.ts"
 import { fromData, manualSeed, type Parameter, setThreads } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
@@ -70,6 +70,9 @@ export interface RunResult {
 
 const SHOWN_IMAGES = 6
 
+/** Of a time budget, what measuring batch-norm before one evaluation may take. */
+const MEASURING_SHARE = 0.1
+
 interface RunOptions extends RunEvents {
   signal?: AbortSignal
 }
@@ -101,6 +104,7 @@ export async function resumeRun(
   options: RunOptions = {},
 ): Promise<RunResult> {
   const run = RunFolder.open(path)
+  using _ = run.lock()
   if (!existsSync(run.file("last.safetensors"))) {
     throw new UserError(`The run ${path} ended before anything was saved. Remove the folder and start again.`)
   }
@@ -117,7 +121,7 @@ export async function resumeRun(
     { ...run.config, ...(newLength ? lengths : {}), ...changes },
     (key) => `"${key}" of ${path}`,
   )
-  return execute(config, () => run, { resume: true, replan: newLength }, options)
+  return await execute(config, () => run, { resume: true, replan: newLength }, options)
 }
 
 async function execute(
@@ -179,9 +183,9 @@ async function execute(
     workers,
     transform: { name: "randomCrop", cropSize, scale: [1, 1], fill: true, alignCorners, flip: 0, ...normalization },
   })
+  let measuringBatches = Math.min(config.batchNormBatches, measuring.stepsPerEpoch)
   async function* measuringPasses(signal?: AbortSignal): AsyncGenerator<() => void> {
-    const count = Math.min(config.batchNormBatches, measuring.stepsPerEpoch)
-    if (count === 0) return
+    if (measuringBatches === 0) return
     for await (const {
       images,
       shape: [n, h, w],
@@ -189,7 +193,7 @@ async function execute(
     } of measuring.batches()) {
       signal?.throwIfAborted()
       yield () => model.call(fromData(images, [n, 3, h, w]))
-      if (step === count - 1) return
+      if (step === measuringBatches - 1) return
     }
   }
 
@@ -235,7 +239,16 @@ async function execute(
       )
     } else onNotice?.(`${folded} and stays so.`)
   }
-  const evaluationSeconds = await estimateEvaluation(model, valSet, { normalization })
+  const passSeconds = config.budget === null ? 0 : await secondsOfPass(model, measuringPasses())
+  if (config.budget !== null && passSeconds * measuringBatches > MEASURING_SHARE * config.budget) {
+    const wanted = measuringBatches
+    measuringBatches = Math.max(1, Math.floor((MEASURING_SHARE * config.budget) / passSeconds))
+    onNotice?.(
+      `Before an evaluation batch-norm's statistics are measured on ${measuringBatches} of ${wanted} batches: more would take over a tenth of the budget.`,
+    )
+  }
+  const evaluationSeconds =
+    measuringBatches * passSeconds + (await estimateEvaluation(model, valSet, { normalization }))
   if (config.budget !== null && evaluationSeconds > config.budget / 2) {
     throw new UserError(
       `One evaluation of the ${valSet.ids.length} images of "${config.valSplit}" takes about ${Math.ceil(evaluationSeconds)} s here, and the budget is ${config.budget} s. ` +
@@ -246,6 +259,7 @@ async function execute(
     beta: config.effectiveBeta ?? undefined,
   })
   const run = openRun(config, labelMap)
+  using _ = resume ? undefined : run.lock() // a resumed run is locked from the beginning
   const classWeights = resume ? keptClassWeights(run, classNames) : countedWeights
   if (classWeights && !resume) keepClassWeights(run, config, classNames, classWeights)
   using weight = classWeights ? fromData(Float32Array.from(classWeights)) : undefined
@@ -306,6 +320,29 @@ async function execute(
     else if (error instanceof UserError) trainer.save()
     throw error
   }
+}
+
+/**
+ * Seconds that one of the passes takes with which batch-norm is measured, loading included: of two the second, because the first of
+ * all takes longer; 0 where there is nothing to measure. The model is then as before.
+ */
+async function secondsOfPass(model: SegmentationModel, passes: AsyncIterable<() => void>): Promise<number> {
+  let seconds = 0
+  async function* two(): AsyncGenerator<() => void> {
+    let [start, count] = [performance.now(), 0]
+    for await (const pass of passes) {
+      yield pass
+      const now = performance.now()
+      seconds = (now - start) / 1000
+      start = now
+      if (++count === 2) return
+    }
+  }
+  using kept = new KeptStatistics(model)
+  kept.keep()
+  await measureBatchNorms(model, two())
+  kept.restore()
+  return seconds
 }
 
 function evenlySpread(total: number, count: number): Set<number> {

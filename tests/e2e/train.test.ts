@@ -109,6 +109,33 @@ test("the same seed gives the same losses whatever the number of workers; anothe
   expect(losses(other.run)).not.toEqual(losses(inline.run))
 })
 
+test("a run that is being trained is not resumed, nor is its lock left behind", async () => {
+  const { run } = await startRun(config({ steps: 1 }), join(folder, "locked"))
+  const before = readFileSync(run.file("metrics.jsonl"))
+  {
+    using _ = run.lock()
+    const { code, stdout, stderr } = await pixelwise("train", "--resume", run.path, "--steps", "3")
+    expect([code, stdout]).toEqual([2, ""])
+    expect(stderr).toMatch(/locked is being trained by process \d+ on .*\n$/)
+  }
+  expect(readFileSync(run.file("metrics.jsonl"))).toEqual(before)
+  await resumeRun(run.path, { steps: 2 })
+  expect(existsSync(run.file("training.lock"))).toBe(false)
+})
+
+test("measuring batch-norm does not eat a time budget", async () => {
+  const notices: string[] = []
+  const slow = { width: 32, crop: [256, 256], batchSize: 2, budget: 4 } // 6 batches an epoch, each a fifth of a second
+  const { run, completed } = await startRun(config(slow), join(folder, "measured"), {
+    onNotice: (text) => void notices.push(text),
+  })
+  expect(completed).toBe(true)
+  expect(run.config.batchNormBatches).toBe(16)
+  expect(notices).toEqual([
+    expect.stringMatching(/measured on \d of 6 batches: more would take over a tenth of the budget/),
+  ])
+})
+
 test("with a time budget the run ends in time and the learning rate reaches its end", async () => {
   const begin = performance.now()
   const { run, completed } = await startRun(config({ budget: 4 }), join(folder, "budget"))
