@@ -7,6 +7,7 @@ import {
   type ComparedRun,
   type Comparison,
   compareRuns,
+  differentMeans,
   mostDifferent,
   type Pair,
   verdict,
@@ -42,7 +43,7 @@ Examples:
     )
     .action(async (paths: string[], { out, data, json }: Options) => {
       const output = createOutput({ json })
-      checkOut(out)
+      checkOut(out, "compare.html")
       const signal = interruptSignal(() => output.say("Stopping"))
       const comparison = await compareRuns(paths, {
         ...(data !== undefined && { data }),
@@ -72,6 +73,7 @@ const IMAGES = 3 // gained and lost
 function comparisonText({ runs, pairs, options }: Comparison): string {
   const [first] = runs as [ComparedRun]
   const names = runs.map(({ name }) => name)
+  const different = differentMeans(runs)
   const parts = [
     options.length === 0
       ? "Their configurations are the same."
@@ -99,6 +101,7 @@ function comparisonText({ runs, pairs, options }: Comparison): string {
     ...pairs.map((pair) => imagesText(first, pair)),
     [
       ...pairs.map((pair) => verdict(first, pair)),
+      ...(different === null ? [] : [different]),
       "The intervals are over images; what another seed would change they do not say.",
     ].join("\n"),
   ]

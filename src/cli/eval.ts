@@ -1,5 +1,7 @@
 // pixelwise eval: all scores of a trained model on a split, at full image size.
 import type { Command } from "commander"
+import { isPlain } from "../infer/segment.ts"
+import { inferenceText } from "../report/words.ts"
 import { evaluateRun } from "../train/evaluate-run.ts"
 import { RunFolder } from "../train/run-folder.ts"
 import { checkOut, showEvaluation } from "./evaluation-output.ts"
@@ -35,15 +37,19 @@ Examples:
     )
     .action(async ({ run: path, data, split, ...options }: Options) => {
       const output = createOutput(options)
-      checkOut(options.out)
+      checkOut(options.out, "evaluation.json")
+      const inference = inferenceOptions(options)
       const { run, weights, ...evaluation } = await evaluateRun(RunFolder.open(path), {
         data,
         split,
-        inference: inferenceOptions(options),
+        inference,
         onProgress: (done, total) => output.progress(done / total, `${done} of ${total} images`),
       })
       output.endProgress()
-      output.say(`${weights} on ${evaluation.images.length} images of ${evaluation.data}, split ${evaluation.split}`)
-      showEvaluation(evaluation, { run, weights, data: evaluation.data, split: evaluation.split }, output, options)
+      const { data: root, split: list } = evaluation
+      const how = isPlain(inference) ? "" : `, ${inferenceText(inference)}`
+      output.say(`${weights} on ${evaluation.images.length} images of ${root}, split ${list}${how}`)
+      const about = { run, weights, data: root, split: list, ...(!isPlain(inference) && { inference }) }
+      showEvaluation(evaluation, about, output, options)
     })
 }

@@ -1,6 +1,6 @@
 // What eval and score show and write of an evaluation: the tables for people, one object for machines, all of it in a file.
-import { existsSync } from "node:fs"
-import { dirname } from "node:path"
+import { existsSync, statSync } from "node:fs"
+import { dirname, join, resolve } from "node:path"
 import { UserError } from "../errors.ts"
 import { writeFileAtomic } from "../files.ts"
 import {
@@ -20,10 +20,17 @@ interface Options {
   json?: boolean
 }
 
-/** @throws UserError before the work rather than after it, when --out cannot be written for lack of a folder */
-export function checkOut(out: string | undefined): void {
-  if (out === undefined || existsSync(dirname(out))) return
-  throw new UserError(`--out ${out}: the folder ${dirname(out)} does not exist. Make it first.`)
+/**
+ * @param example the name that a file there could have
+ * @throws UserError before the work rather than after it, when --out has no folder or is one
+ */
+export function checkOut(out: string | undefined, example: string): void {
+  if (out === undefined) return
+  const folder = dirname(resolve(out))
+  if (!existsSync(folder)) throw new UserError(`--out ${out}: the folder ${folder} does not exist. Make it first.`)
+  if (statSync(out, { throwIfNoEntry: false })?.isDirectory()) {
+    throw new UserError(`--out ${out} is a folder; expected a file: ${join(out, example)}.`)
+  }
 }
 
 /**

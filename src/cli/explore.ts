@@ -1,6 +1,4 @@
 // pixelwise explore: what a data set holds and what may be wrong with it, as a page and as a summary.
-import { existsSync, statSync } from "node:fs"
-import { dirname, join, resolve } from "node:path"
 import { styleText } from "node:util"
 import type { Command } from "commander"
 import { UserError } from "../errors.ts"
@@ -13,6 +11,7 @@ import { writeFileAtomic } from "../files.ts"
 import { ratio } from "../metrics/means.ts"
 import { list } from "../report/words.ts"
 import { plural } from "../train/facts.ts"
+import { checkOut } from "./evaluation-output.ts"
 import { interruptSignal } from "./interrupt.ts"
 import { createOutput, table } from "./output.ts"
 
@@ -47,7 +46,7 @@ Examples:
       const splits = options.split?.split(",").map((name) => name.trim())
       if (splits?.includes(""))
         throw new UserError(`--split is "${options.split}"; expected names of lists: train,val.`)
-      checkPlace(options.out)
+      checkOut(options.out, "explore.html")
       const signal = interruptSignal(() => {})
       const exploration = await explore(options.data, {
         splits,
@@ -61,15 +60,6 @@ Examples:
       output.say(`\nWrote ${options.out}: open it in a browser.`)
       if (options.strict && isSerious(exploration)) process.exitCode = 1
     })
-}
-
-/** Before minutes of work. */
-function checkPlace(file: string): void {
-  const folder = dirname(resolve(file))
-  if (!existsSync(folder)) throw new UserError(`--out ${file}: the folder ${folder} does not exist. Make it first.`)
-  if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
-    throw new UserError(`--out ${file} is a folder; expected a file: ${join(file, "explore.html")}.`)
-  }
 }
 
 function summary(exploration: Exploration): string {

@@ -1,5 +1,7 @@
 // pixelwise report: the page about a run, made anew or for the first time.
 import type { Command } from "commander"
+import { UserError } from "../errors.ts"
+import { isPlain } from "../infer/segment.ts"
 import { writeReport } from "../report/run-report.ts"
 import { RunFolder } from "../train/run-folder.ts"
 import { checkOut } from "./evaluation-output.ts"
@@ -35,13 +37,19 @@ Examples:
     )
     .action(async (path: string, { out, data, json, ...flags }: Options) => {
       const output = createOutput({ json })
-      checkOut(out)
+      const inference = inferenceOptions(flags)
+      if (out === undefined && !isPlain(inference)) {
+        throw new UserError(
+          "The run's own report is of plain inference; for a page of another kind say where it goes: --out flipped.html.",
+        )
+      }
+      checkOut(out, "report.html")
       const signal = interruptSignal(() => output.say("Stopping"))
       const run = RunFolder.open(path)
       const report = await writeReport(run, {
         out,
         ...(data !== undefined && { data }),
-        inference: inferenceOptions(flags),
+        inference,
         onProgress: (done, total) => output.progress(done / total, `scoring, ${done} of ${total} images`),
         signal,
       })

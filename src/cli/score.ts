@@ -73,7 +73,7 @@ async function score(options: Options): Promise<void> {
   if ((pred === undefined) === (constant === undefined)) {
     throw new UserError("Give either --pred, the folder of predictions, or --constant, a class to predict everywhere.")
   }
-  checkOut(options.out)
+  checkOut(options.out, "evaluation.json")
   const masks = openVocMasks(truth, { split, classes, others, groundTruth })
   const { about, predictions } =
     pred === undefined ? constantOf(constant!, masks.labelMap) : filesOf(pred, numbering, masks, output)

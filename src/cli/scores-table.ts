@@ -1,5 +1,6 @@
 // The tables that evaluation prints: per-class scores, the means with what they leave out, beside them what predicting nothing
 // would score, and of a whole evaluation also intervals, contours, calibration, ceilings and the conventions side by side.
+import { groupBy } from "../arrays.ts"
 import {
   BAND_SHARE,
   boundaryMeans,
@@ -14,7 +15,15 @@ import {
   shownMetrics,
   TOLERANCE_SHARE,
 } from "../metrics/index.ts"
-import { enlargementWords, metricTitles, nothingLearned, percent, range } from "../report/words.ts"
+import {
+  enlargementWords,
+  leftOutSentences,
+  list,
+  metricTitles,
+  nothingLearned,
+  percent,
+  range,
+} from "../report/words.ts"
 import { table } from "./output.ts"
 
 /** @param intervals where the scores are of images that are known one by one */
@@ -42,22 +51,8 @@ export function scoresTable(scores: Scores, intervals?: Intervals): string {
       percent(trivial[name] ?? null),
     ]),
   )
-  return [`${perClass}\n\n${means}`, ...notes(scores)].join("\n")
-}
-
-/** What the means leave out, and whether they mean anything. */
-function notes(scores: Scores): string[] {
-  const notInTruth = scores.classes.filter(({ truthPixels }) => truthPixels === 0).map(({ name }) => name)
   const nothing = nothingLearned(scores)
-  return [
-    ...(scores.leftOut.length > 0
-      ? [`The means leave out classes in neither truth nor prediction: ${scores.leftOut.join(", ")}.`]
-      : []),
-    ...(notInTruth.length > scores.leftOut.length
-      ? [`Means of accuracy and of classes in the truth leave out what is not in the truth: ${notInTruth.join(", ")}.`]
-      : []),
-    ...(nothing === null ? [] : [nothing]),
-  ]
+  return [`${perClass}\n\n${means}`, ...leftOutSentences(scores), ...(nothing === null ? [] : [nothing])].join("\n")
 }
 
 /** All that an evaluation says, as text. */
@@ -127,11 +122,18 @@ function honestyText(evaluation: Evaluation): string {
       ? [`- ${name}, ${percent(value - quoted)} points more: ${trap}`]
       : [],
   )
+  const leftOut = groupBy(
+    rows.filter(({ leavesOut }) => leavesOut !== ""),
+    ({ leavesOut }) => leavesOut,
+  )
   return [
     `\n${table(["metric honesty (per cent)", "would claim", `only ${only}`], numbers)}`,
-    "The first is the one to quote. Numbers of different rows cannot be compared; these claim more for the same prediction:",
+    ...Array.from(leftOut, ([what, its]) => `Left out in ${list(its.map(({ name }) => name))}: ${what}`),
+    ...(traps.length > 0
+      ? [
+          "The first is the one to quote. Numbers of different rows cannot be compared; these claim more for the same prediction:",
+        ]
+      : []),
     ...traps,
-  ]
-    .slice(0, traps.length > 0 ? undefined : 1)
-    .join("\n")
+  ].join("\n")
 }

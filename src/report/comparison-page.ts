@@ -7,13 +7,14 @@ import { scatterChart } from "./charts/scatter.ts"
 import {
   type ComparedRun,
   type Comparison,
+  differentMeans,
   type ImageDifference,
   mostDifferent,
   type Pair,
   verdict,
 } from "./comparison.ts"
 import { evaluationsOf, type Point, runningMean, scorePoints, stepsOf, thin } from "./curves.ts"
-import { chartGrid, dataTable, details, figure, type Html, html, page, row, section } from "./html.ts"
+import { chartGrid, dataTable, details, figure, type Html, html, notice, page, row, section } from "./html.ts"
 import { classLegend, maskPicture, plainPicture } from "./page-pictures.ts"
 import { openPredictor, type Predictor, validationSet } from "./predictor.ts"
 import { duration, list, metricTitles, optionText, percent, range, signed } from "./words.ts"
@@ -45,8 +46,10 @@ export async function comparisonPage(comparison: Comparison, { data }: { data: s
 function scoresSection({ runs, pairs }: Comparison): Html {
   const [first] = runs as [ComparedRun]
   const { evaluation, scores } = first
+  const different = differentMeans(runs)
   return section(
     "Scores",
+    different !== null && notice(different),
     dataTable({
       caption: `Per cent, over ${evaluation.images.length.toLocaleString("en")} images; in brackets the 95 % intervals`,
       head: ["", ...runs.map(({ name }) => name), `only ${scores.trivial.name}`],

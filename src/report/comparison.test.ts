@@ -7,7 +7,7 @@ import { parseLabelMap } from "../data/label-map.ts"
 import type { Cell } from "../metrics/confusion-matrix.ts"
 import { parseConfig } from "../train/config.ts"
 import { RunFolder } from "../train/run-folder.ts"
-import { compareRuns, mostDifferent, verdict } from "./comparison.ts"
+import { compareRuns, differentMeans, mostDifferent, verdict } from "./comparison.ts"
 import { comparisonPage } from "./comparison-page.ts"
 
 const folder = mkdtempSync(join(tmpdir(), "pixelwise-"))
@@ -89,6 +89,24 @@ test("a run that is better on every image is better by more than chance; the oth
   const down = await compareRuns([strong, weak])
   expect(verdict(down.runs[0]!, down.pairs[0]!)).toMatch(/^weak is worse than strong .*more than the choice of images/)
   expect(down.pairs[0]!.means.meanIoU!.difference).toBeCloseTo(-up.pairs[0]!.means.meanIoU!.difference!, 12)
+})
+
+test("means over different classes are told: a class that one run alone predicts is in its mean only", async () => {
+  const classes = ["background", "cat", "sheep"] // no image has a sheep
+  const without = makeRun("without", { a: right, b: right }, { classes })
+  const invents = makeRun("invents", { a: right, b: [...right.slice(0, 1), [1, 1, 49], [1, 2, 1]] }, { classes })
+  const { runs, pairs } = await compareRuns([without, invents])
+  expect(verdict(runs[0]!, pairs[0]!)).toContain("invents is worse than without")
+  const told = "Left out, because in neither truth nor prediction: without: sheep; invents: none."
+  expect(differentMeans(runs)).toContain(told)
+  expect(await comparisonPage({ runs, pairs, options: [] }, { data: null })).toContain(told)
+  expect(differentMeans((await compareRuns([first, second])).runs)).toBeNull()
+})
+
+test("the same scores are neither better nor worse", async () => {
+  const twin = makeRun("twin", { a: half, b: half, c: right, d: none })
+  const { runs, pairs } = await compareRuns([first, twin])
+  expect(verdict(runs[0]!, pairs[0]!)).toBe("twin and first have the same mean IoU.")
 })
 
 test("the page names all runs, escaped, and says what is different", async () => {

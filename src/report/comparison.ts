@@ -219,11 +219,20 @@ export function mostDifferent({ images }: Pair, count: number): { gained: ImageD
   }
 }
 
+/** Where the means of runs are over different classes, which ones each leaves out; they then differ by that alone. */
+export function differentMeans(runs: readonly ComparedRun[]): string | null {
+  const leftOut = runs.map(({ scores }) => scores.leftOut.join(", "))
+  if (new Set(leftOut).size < 2) return null
+  const told = runs.map(({ name }, k) => `${name}: ${leftOut[k] || "none"}`)
+  return `Their means are not over the same classes, so compare class by class. Left out, because in neither truth nor prediction: ${told.join("; ")}.`
+}
+
 /** What the difference of two runs means, in a sentence or two. */
 export function verdict(first: ComparedRun, { other, means }: Pair): string {
   const { difference, low, high, probability } = means.meanIoU!
   if (difference === null || low === null || high === null) return `${other.name} and ${first.name} have no mean IoU.`
   const points = (value: number) => (100 * Math.abs(value)).toFixed(1)
+  if (difference === 0 && low === 0 && high === 0) return `${other.name} and ${first.name} have the same mean IoU.`
   const how = difference < 0 ? "worse" : "better"
   const interval = `95 % interval ${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`
   const says = `${other.name} is ${how} than ${first.name} by ${points(difference)} points of mean IoU (${interval})`

@@ -27,12 +27,13 @@ export type FindingsOptions = Omit<EvaluateRunOptions, "split" | "onImage">
 const MOST_SUSPECTS = 60 // kept; nobody looks through more
 
 /**
- * @param options without a data set of its own and without options of inference, what was measured is kept in the run
+ * What was measured by plain inference is kept in the run, and used as long as the weights are the same.
+ * @param options.data where the data set is now; what is measured there is kept only where it is the run's own
  * @throws UserError when the run has no weights, or when what must be measured cannot be
  */
 export async function findingsOf(run: RunFolder, options: FindingsOptions = {}): Promise<Findings> {
-  const { data, inference = {} } = options
-  if (data === undefined && isPlain(inference) && isCurrent(run)) {
+  const { inference = {} } = options
+  if (isPlain(inference) && isCurrent(run)) {
     return { evaluation: read(run, "evaluation.json"), diagnosis: read(run, "diagnosis.json") }
   }
   const { background = null, classes } = run.labelMap

@@ -5,6 +5,7 @@ import { basename, resolve } from "node:path"
 import type { LabelMap } from "../data/label-map.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
 import { writeFileAtomic } from "../files.ts"
+import { isPlain } from "../infer/segment.ts"
 import type { ImageEvaluation } from "../metrics/evaluation.ts"
 import { classSelection } from "../train/config.ts"
 import { explainConfig } from "../train/explain-config.ts"
@@ -36,6 +37,7 @@ import {
 } from "./score-sections.ts"
 import type { Suspect } from "./suspects.ts"
 import { trainingSection } from "./training-section.ts"
+import { inferenceText } from "./words.ts"
 
 export interface ReportOptions extends FindingsOptions {
   /** Default: report.html in the run. */
@@ -53,6 +55,7 @@ const PAST_EVALUATIONS = 4 // with image and truth they fill a row
  * @throws UserError when the run has no weights, or its data set is not there and its scores are not known
  */
 export async function writeReport(run: RunFolder, { out, ...options }: ReportOptions = {}): Promise<string> {
+  const { inference = {} } = options
   const { evaluation, diagnosis } = await findingsOf(run, options)
   const { config, labelMap } = run
   const records = run.records()
@@ -79,7 +82,7 @@ export async function writeReport(run: RunFolder, { out, ...options }: ReportOpt
       ),
     )
   } else {
-    using predictor = openPredictor(run, valSet, options.inference)
+    using predictor = openPredictor(run, valSet, inference)
     const shared = { predictor, labelMap, signal: options.signal }
     sections.push(
       await extremesSection(evaluation.images, shared),
@@ -91,7 +94,7 @@ export async function writeReport(run: RunFolder, { out, ...options }: ReportOpt
   const file = out ?? run.file("report.html")
   const text = page({
     title: `${name}: ${config.model}${config.encoder === null ? "" : ` on ${config.encoder}`}`,
-    lead: html`${scoreSentence(all)} Validated on ${evaluation.images.length.toLocaleString("en")} images of ${evaluation.data}. Written by pixelwise ${version}.`,
+    lead: html`${scoreSentence(all)} Validated on ${evaluation.images.length.toLocaleString("en")} images of ${evaluation.data}${isPlain(inference) ? "" : `, ${inferenceText(inference)}`}. Written by pixelwise ${version}.`,
     sections: sections.filter((part) => part !== null),
   })
   writeFileAtomic(file, text)

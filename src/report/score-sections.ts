@@ -27,7 +27,16 @@ import { classCharts } from "./curves.ts"
 import type { ErrorSummary } from "./errors.ts"
 import { errorLegend } from "./errors.ts"
 import { chartGrid, dataTable, details, figure, type Html, html, notice, section } from "./html.ts"
-import { enlargementWords, list, metricTitles, nothingLearned, percent, range, signed } from "./words.ts"
+import {
+  enlargementWords,
+  leftOutSentences,
+  list,
+  metricTitles,
+  nothingLearned,
+  percent,
+  range,
+  signed,
+} from "./words.ts"
 
 /** Scores and intervals, computed once for all that shows them. */
 export interface Scored {
@@ -69,11 +78,7 @@ export function scoresSection(all: Scored): Html {
       head: ["", "this model", "95 % interval", `only ${trivial.name}`],
       rows,
     }),
-    html`<p>The intervals say how a score would move with other images of the kind (bootstrap over images). Only a score above that of predicting ${trivial.name} everywhere shows that something was learned.${
-      scores.leftOut.length > 0
-        ? ` The means leave out what is in neither truth nor prediction: ${list(scores.leftOut)}.`
-        : ""
-    }</p>`,
+    html`<p>The intervals say how a score would move with other images of the kind (bootstrap over images). Only a score above that of predicting ${trivial.name} everywhere shows that something was learned. ${leftOutSentences(scores).join(" ")}</p>`,
     ceilings.length > 0 &&
       html`<p>Even perfect labels at the model's output stride of ${ceilings[0]!.stride} would not score 100: enlarged ${list(
         ceilings.map(

@@ -1,4 +1,5 @@
 // Numbers as people read them, in tables of the terminal and of pages alike.
+import type { InferenceOptions } from "../infer/segment.ts"
 import type { Enlargement, Interval, MetricName, Scores } from "../metrics/index.ts"
 
 export const metricTitles: Readonly<Record<MetricName, string>> = {
@@ -44,6 +45,31 @@ export function duration(seconds: number): string {
   const whole = Math.max(0, Math.round(seconds))
   const [h, m, s] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60]
   return h > 0 ? `${h} h ${m} min` : m > 0 ? `${m} min ${s} s` : `${s} s`
+}
+
+/** "averaged over the scales 0.75, 1 and over mirrored images": how a model was applied, where not simply to whole images. */
+export function inferenceText({ scales, flip, window, overlap, memory }: InferenceOptions): string {
+  const over = [...(scales ? [`the scales ${scales.join(", ")}`] : []), ...(flip ? ["mirrored images"] : [])]
+  const parts = [
+    ...(over.length > 0 ? [`averaged over ${list(over)}`] : []),
+    ...(window ? [`in windows of ${window.join("x")}`] : window === null ? ["whole images in any case"] : []),
+    ...(overlap !== undefined ? [`with an overlap of ${overlap}`] : []),
+    ...(memory !== undefined ? [`within ${Math.round(memory / 2 ** 20)} MiB`] : []),
+  ]
+  return parts.join(", ")
+}
+
+/** What the means leave out, a sentence each. */
+export function leftOutSentences(scores: Scores): string[] {
+  const notInTruth = scores.classes.filter(({ truthPixels }) => truthPixels === 0).map(({ name }) => name)
+  return [
+    ...(scores.leftOut.length > 0
+      ? [`The means leave out classes in neither truth nor prediction: ${scores.leftOut.join(", ")}.`]
+      : []),
+    ...(notInTruth.length > scores.leftOut.length
+      ? [`Means of accuracy and of classes in the truth leave out what is not in the truth: ${notInTruth.join(", ")}.`]
+      : []),
+  ]
 }
 
 /** "a, b and c" */

@@ -188,6 +188,16 @@ test("compare: older runs are scored first; a table, a page, and everything for 
   expect(json.runs.map(({ name }: { name: string }) => name)).toEqual(["run-0", "run-1"])
 })
 
+test("a page of another inference says so, and leaves the run's own as it is", async () => {
+  const before = reportOf(runs[0])
+  const out = join(folder, "flipped.html")
+  const { code } = await pixelwise("report", runs[0], "--flip", "--scales", "0.75,1", "--out", out)
+  expect(code).toBe(0)
+  expect(readFileSync(out, "utf8")).toContain("averaged over the scales 0.75, 1 and mirrored images")
+  expect(reportOf(runs[0])).toBe(before)
+  expect(before).not.toContain("averaged over the scales")
+})
+
 test("an older run gets its page, without predictions over time", async () => {
   await writeReport(RunFolder.open(runs[1]))
   checkPage(reportOf(runs[1]))
@@ -207,6 +217,8 @@ test("--no-report leaves it out, and says how to get one", async () => {
 test.each([
   [["compare", runs[0]], "There is nothing to compare"],
   [["report", runs[0], "--out", join(folder, "no", "where.html")], "does not exist"],
+  [["report", runs[0], "--out", folder], `is a folder; expected a file: ${join(folder, "report.html")}.`],
+  [["report", runs[0], "--flip"], "for a page of another kind say where it goes: --out flipped.html"],
 ])("%o: one sentence", async (args, sentence) => {
   const { code, stdout, stderr } = await pixelwise(...args)
   expect([code, stdout]).toEqual([2, ""])
