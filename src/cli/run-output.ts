@@ -129,7 +129,7 @@ function describeStart({ run, trainSet, valSet, census, parameters, trainable, l
     `${trainSet.ids.length} training and ${valSet.ids.length} validation images, ${classes.length} classes; ` +
       `most frequent ${most?.name} (${percent(most?.share ?? null)} % of pixels), rarest ${least?.name} (${percent(least?.share ?? null)} %)`,
     ...(absent.length > 0 ? [`Never in the training masks, so never learned: ${absent.join(", ")}`] : []),
-    `${run.config.model}${encoder === null ? "" : ` on ${encoder}`} with ${(parameters / 1e6).toFixed(2)} M parameters${trainable < parameters ? ` (${((parameters - trainable) / 1e6).toFixed(2)} M frozen)` : ""}, ${"steps" in length ? `${length.steps} steps` : `${clock(length.seconds)} of time`}, into ${run.path}`,
+    `${run.config.model}${encoder === null ? "" : ` on ${encoder}`} with ${(parameters / 1e6).toFixed(2)} M parameters${trainable < parameters ? ` (${(parameters - trainable).toLocaleString("en")} frozen)` : ""}, ${"steps" in length ? `${length.steps} steps` : `${clock(length.seconds)} of time`}, into ${run.path}`,
     ...(step > 0 ? [`Going on after step ${step}`] : []),
   ]
   return lines.join("\n")

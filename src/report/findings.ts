@@ -11,6 +11,8 @@ import { classifyErrors, type ErrorSummary, ErrorTally } from "./errors.ts"
 import { bySuspicion, type Suspect, suspectedLabelErrors } from "./suspects.ts"
 
 export interface Diagnosis {
+  /** Of which evaluation: the time that stands in it too. */
+  readonly evaluated: string
   /** Of all images together. */
   readonly errors: ErrorSummary
   /** The most suspicious first. */
@@ -33,9 +35,8 @@ const MOST_SUSPECTS = 60 // kept; nobody looks through more
  */
 export async function findingsOf(run: RunFolder, options: FindingsOptions = {}): Promise<Findings> {
   const { inference = {} } = options
-  if (isPlain(inference) && isCurrent(run)) {
-    return { evaluation: read(run, "evaluation.json"), diagnosis: read(run, "diagnosis.json") }
-  }
+  const kept = isPlain(inference) ? keptFindings(run) : null
+  if (kept) return kept
   const { background = null, classes } = run.labelMap
   const tally = new ErrorTally(classes.length)
   const suspects: Suspect[] = []
@@ -48,21 +49,25 @@ export async function findingsOf(run: RunFolder, options: FindingsOptions = {}):
       suspects.push(...suspectedLabelErrors(image, { kinds }))
     },
   })
-  const diagnosis = { errors: tally.summary(), suspects: suspects.sort(bySuspicion).slice(0, MOST_SUSPECTS) }
+  const { evaluated } = evaluation
+  const diagnosis = { evaluated, errors: tally.summary(), suspects: suspects.sort(bySuspicion).slice(0, MOST_SUSPECTS) }
   if (isPlain(inference) && resolve(evaluation.data) === resolve(run.config.data)) {
     run.writeJson("diagnosis.json", diagnosis)
   }
   return { evaluation, diagnosis }
 }
 
-/** Whether both files are there and no older than the weights. */
-function isCurrent(run: RunFolder): boolean {
+/** What the run's files say, where both are there, no older than the weights, and of one evaluation. */
+function keptFindings(run: RunFolder): Findings | null {
   const weights = ["best.safetensors", "last.safetensors"]
     .map((name) => run.file(name))
     .find((file) => existsSync(file))
   const written = weights === undefined ? 0 : statSync(weights).mtimeMs
   const files = ["evaluation.json", "diagnosis.json"].map((name) => run.file(name))
-  return files.every((file) => existsSync(file) && statSync(file).mtimeMs >= written)
+  if (!files.every((file) => existsSync(file) && statSync(file).mtimeMs >= written)) return null
+  const evaluation: RunEvaluation = read(run, "evaluation.json")
+  const diagnosis: Diagnosis = read(run, "diagnosis.json")
+  return evaluation.evaluated === diagnosis.evaluated ? { evaluation, diagnosis } : null
 }
 
 function read<T>(run: RunFolder, name: string): T {

@@ -477,7 +477,7 @@ export function parseConfig(
       throw new UserError(`${name(key)} is missing: the ${configFields[key as "data"].description}.`)
     const choices = issue.code === "invalid_value" ? issue.values.map(String) : []
     const hint = typeof value === "string" ? didYouMean(value, choices) : ""
-    throw new UserError(`${name(key)} is ${JSON.stringify(value)}: ${sentence(issue.message)}${hint}`)
+    throw new UserError(`${name(key)} is ${JSON.stringify(value)}: ${expectation(issue)}${hint}`)
   }
   const idle = idleInProtocol(parsed.data, Object.keys(ofProtocol))
   const config = { ...parsed.data, ...Object.fromEntries(idle.map((key) => [key, defaults[key as "model"]])) }
@@ -522,6 +522,25 @@ export function parseDuration(text: string): number {
     throw new UserError(`Duration "${text}" is not understood; expected seconds, or something like 90s, 10m, 2h.`)
   }
   return seconds
+}
+
+/** What a value should have been, in words: the schema's own are a programmer's. */
+function expectation(issue: z.core.$ZodIssue): string {
+  const isNumber = "origin" in issue && (issue.origin === "number" || issue.origin === "int")
+  if (issue.code === "too_small" && isNumber)
+    return `expected ${issue.inclusive ? "at least" : "more than"} ${issue.minimum}.`
+  if (issue.code === "too_big" && isNumber)
+    return `expected ${issue.inclusive ? "at most" : "less than"} ${issue.maximum}.`
+  const kind = issue.code === "invalid_type" ? kinds[issue.expected] : undefined
+  return kind === undefined ? sentence(issue.message) : `expected ${kind}.`
+}
+
+const kinds: Readonly<Record<string, string>> = {
+  int: "a whole number",
+  number: "a number",
+  boolean: "true or false",
+  tuple: "two numbers: a,b",
+  array: "a list: a,b,...",
 }
 
 const sentence = (message: string) => `${message.replace(/^Invalid (option|input): /, "").replace(/\.$/, "")}.`

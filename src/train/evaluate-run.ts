@@ -17,6 +17,8 @@ export interface RunEvaluation extends Evaluation {
   readonly weights: string
   readonly data: string
   readonly split: string
+  /** When, as an ISO time: what was found out beside it carries the same. */
+  readonly evaluated: string
 }
 
 export interface EvaluateRunOptions {
@@ -77,7 +79,8 @@ export async function evaluateRun(
       onProgress?.(done, dataset.ids.length)
       signal?.throwIfAborted()
     }
-    const evaluation = { run: run.path, weights, ...of, ...evaluator.finish() }
+    const evaluated = new Date().toISOString()
+    const evaluation = { run: run.path, weights, ...of, evaluated, ...evaluator.finish() }
     const isOwn = resolve(of.data) === resolve(config.data) && of.split === config.valSplit
     if (isOwn && isPlain(inference)) writeFileAtomic(run.file("evaluation.json"), `${JSON.stringify(evaluation)}\n`)
     return evaluation

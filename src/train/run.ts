@@ -16,6 +16,7 @@ import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } fro
 import { AveragedState } from "../optim/index.ts"
 import { fromData, manualSeed, type Parameter, setThreads } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
+import { number, plural } from "./facts.ts"
 import { initializeEncoder, initializeModel, readInitialWeights, unfoldEncoder } from "./initialize.ts"
 import { keepClassWeights, keptClassWeights, objectiveOf } from "./objective.ts"
 import { initialStatisticsNotice, optimisationNotices, scheduleOf } from "./optimisation.ts"
@@ -300,6 +301,11 @@ async function execute(
     run,
   })
   if (resume) trainer.resume({ replan })
+  else if (trainer.evaluationsLeft < config.evaluations) {
+    onNotice?.(
+      `The budget has room for ${plural(trainer.evaluationsLeft, "evaluation")} of the ${config.evaluations} asked for: one takes about ${number(Math.ceil(evaluationSeconds))} s, and together they get a tenth.`,
+    )
+  }
   const count = (all: Parameter[]) => all.reduce((sum, parameter) => sum + parameter.numel, 0)
   const parameters = count(model.parameters())
   const trainable = count(model.parameters().filter((parameter) => parameter.requiresGrad))

@@ -91,7 +91,7 @@ export class Trainer {
     this.#statistics = new KeptStatistics(parts.model)
     this.#secondsPerEvaluation = parts.evaluationSeconds
     this.#state = { step: 0, trainSeconds: 0, evaluationSeconds: 0, best: null, evaluations: 0, nextEvaluation: 0 }
-    this.#state.nextEvaluation = 1 / this.#evaluationsLeft
+    this.#state.nextEvaluation = 1 / this.evaluationsLeft
   }
 
   get state(): Readonly<Progress> {
@@ -109,7 +109,7 @@ export class Trainer {
       this.#state.nextEvaluation = 1 // there is one at the end, which a budget must leave time for
       const progress = this.progress
       this.#state.evaluations = Math.floor(progress * this.#parts.evaluations) // those of the new plan that lie behind
-      this.#state.nextEvaluation = progress + (1 - progress) / this.#evaluationsLeft
+      this.#state.nextEvaluation = progress + (1 - progress) / this.evaluationsLeft
     }
     run.rewindLog(this.#state.step)
   }
@@ -119,7 +119,7 @@ export class Trainer {
     const { length } = this.#parts
     const { step, trainSeconds, evaluationSeconds, nextEvaluation } = this.#state
     if ("steps" in length) return Math.min(1, step / length.steps)
-    const reserved = nextEvaluation <= 1 ? this.#evaluationsLeft * this.#secondsPerEvaluation : 0
+    const reserved = nextEvaluation <= 1 ? this.evaluationsLeft * this.#secondsPerEvaluation : 0
     return Math.min(1, trainSeconds / Math.max(1e-3, length.seconds - evaluationSeconds - reserved))
   }
 
@@ -227,7 +227,7 @@ export class Trainer {
   }
 
   /** How many more evaluations there will be, the last one included: as many as wanted, or as the budget's share allows. */
-  get #evaluationsLeft(): number {
+  get evaluationsLeft(): number {
     const { length, evaluations } = this.#parts
     const wanted = Math.max(1, evaluations - this.#state.evaluations)
     if ("steps" in length) return wanted
@@ -354,7 +354,7 @@ export class Trainer {
     this.#state.evaluationSeconds += spent() // pictures and checkpoints count too
     this.#state.evaluations++
     this.#secondsPerEvaluation = spent()
-    this.#state.nextEvaluation = progress >= 1 ? NEVER : progress + (1 - progress) / this.#evaluationsLeft
+    this.#state.nextEvaluation = progress >= 1 ? NEVER : progress + (1 - progress) / this.evaluationsLeft
     this.save()
   }
 }

@@ -12,6 +12,7 @@ import { scoresOf } from "../../src/metrics/index.ts"
 import { evaluationsOf } from "../../src/report/curves.ts"
 import { writeReport } from "../../src/report/run-report.ts"
 import { parseConfig } from "../../src/train/config.ts"
+import { evaluateRun } from "../../src/train/evaluate-run.ts"
 import { startRun } from "../../src/train/run.ts"
 import { RunFolder } from "../../src/train/run-folder.ts"
 import { pixelwise, temporaryFolder } from "./cli.ts"
@@ -196,6 +197,18 @@ test("a page of another inference says so, and leaves the run's own as it is", a
   expect(readFileSync(out, "utf8")).toContain("averaged over the scales 0.75, 1 and mirrored images")
   expect(reportOf(runs[0])).toBe(before)
   expect(before).not.toContain("averaged over the scales")
+})
+
+test("a diagnosis of another evaluation is made again", async () => {
+  const run = RunFolder.open(runs[1])
+  const diagnosis = () => JSON.parse(readFileSync(run.file("diagnosis.json"), "utf8"))
+  const before = diagnosis()
+  await evaluateRun(run) // as "pixelwise eval" does after masks were corrected
+  const { evaluated } = JSON.parse(readFileSync(run.file("evaluation.json"), "utf8"))
+  expect(evaluated > before.evaluated).toBe(true)
+  await writeReport(run, { out: join(folder, "again.html") })
+  expect(diagnosis().evaluated > evaluated).toBe(true) // both anew
+  expect(diagnosis()).toEqual({ ...before, evaluated: diagnosis().evaluated })
 })
 
 test("an older run gets its page, without predictions over time", async () => {

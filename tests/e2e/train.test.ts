@@ -133,6 +133,7 @@ test("measuring batch-norm does not eat a time budget", async () => {
   expect(run.config.batchNormBatches).toBe(16)
   expect(notices).toEqual([
     expect.stringMatching(/measured on \d of 6 batches: more would take over a tenth of the budget/),
+    expect.stringMatching(/^The budget has room for 1 evaluation of the 10 asked for: one takes about \d+ s/),
   ])
 })
 
