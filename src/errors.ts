@@ -8,6 +8,16 @@ export class UserError extends Error {
   override readonly name = "UserError"
 }
 
+/** What `act` gives; where it refuses, what `otherwise` makes of the reason. */
+export function attempt<T, Other>(act: () => T, otherwise: (message: string) => Other): T | Other {
+  try {
+    return act()
+  } catch (error) {
+    if (error instanceof UserError) return otherwise(error.message)
+    throw error
+  }
+}
+
 /** A suggestion to append to a message about an unknown name: ` Did you mean "unet"?`, or "" when nothing is close. */
 export function didYouMean(name: string, candidates: Iterable<string>): string {
   const best = nearest(name, candidates)

@@ -3,14 +3,16 @@ import { existsSync, readdirSync, realpathSync, statSync } from "node:fs"
 import { basename, extname, join } from "node:path"
 import type { Command } from "commander"
 import { readBytes } from "../data/files.ts"
-import { inspectImage, type RgbImage, readImage } from "../data/image.ts"
+import { type ImageHeader, inspectImage, type RgbImage, readImage } from "../data/image.ts"
 import { type LabelMap, paletteOf, vocColor } from "../data/label-map.ts"
 import { isWrittenBy, writeIndexedPng } from "../data/png.ts"
 import { toTensorData } from "../data/transforms/index.ts"
 import { findLabelMap, labelMapFile, openVocImages } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
 import { fileProblem, makeFolder, writeFileAtomic } from "../files.ts"
+import { sameSized } from "../infer/same-size.ts"
 import { type Segmentation, segment } from "../infer/segment.ts"
+import type { ImageSize } from "../metrics/image-size.ts"
 import { encodePng } from "../report/canvas.ts"
 import { overlay } from "../report/pictures.ts"
 import { fromData, saveSafetensors, tidy } from "../torch/index.ts"
@@ -95,31 +97,54 @@ async function predict(paths: string[], options: Options): Promise<void> {
     ...(folders.probabilities && { probabilities: join(folders.probabilities, `${name}.safetensors`) }),
   })
   refuseToReplace([...images.keys()].map(filesOf), [...images.values()])
-  for (const path of images.values()) await inspectImage(path) // before anything is written
+  const isUpright = !isSplit // pictures of a data set stay as they are stored, which is how its masks are drawn
+  const sizes: ImageSize[] = [] // read before anything is written
+  for (const path of images.values()) sizes.push(sizeOf(await inspectImage(path), isUpright))
   const { model: trained, normalization } = trainedModel(run)
   using model = trained
   for (const path of Object.values(folders)) makeFolder(path)
 
-  for (const [k, [name, path]] of [...images].entries()) {
-    // Pictures of a data set as they are stored, which is how its masks are drawn; others as viewers show them.
-    const picture = await readImage(path, { upright: !isSplit })
-    const { width, height } = picture
-    const found = segment(model, toTensorData(picture, normalization), [1, height, width], {
+  const all = [...images]
+  let done = 0
+  for (const count of sameSized(sizes)) {
+    const batch: { name: string; path: string; picture: RgbImage }[] = []
+    for (const [name, path] of all.slice(done, done + count))
+      batch.push({ name, path, picture: await readImage(path, { upright: isUpright }) })
+    const { width, height } = batch[0]!.picture
+    const pixels = width * height
+    const input = new Float32Array(count * 3 * pixels)
+    for (const [k, { picture }] of batch.entries()) input.set(toTensorData(picture, normalization), k * 3 * pixels)
+    const found = segment(model, input, [count, height, width], {
       ...inference,
       probabilities: options.probabilities,
-      onProgress: (done, total) => {
-        const windows = total > 1 ? `, ${done} of ${total} windows of the next` : ""
-        if (done < total) output.progress((k + done / total) / images.size, `${k} of ${images.size} images${windows}`)
+      onProgress: (windows, total) => {
+        const text = total > 1 ? `, ${windows} of ${total} windows of the next` : ""
+        const share = (done + (count * windows) / total) / images.size
+        if (windows < total) output.progress(share, `${done} of ${images.size} images${text}`)
       },
     })
-    const files = filesOf(name)
-    await writeResults(files, picture, found, labelMap, numbers)
-    output.progress((k + 1) / images.size, `${k + 1} of ${images.size} images`, { image: path, ...files })
+    for (const [k, { name, path, picture }] of batch.entries()) {
+      const files = filesOf(name)
+      await writeResults(files, picture, resultOf(found, k, count), labelMap, numbers)
+      done++
+      output.progress(done / images.size, `${done} of ${images.size} images`, { image: path, ...files })
+    }
   }
   output.endProgress()
   const kinds = { mask: "masks", overlay: "overlays", comp6: "VOC's results", probabilities: "probabilities" }
   const places = Object.entries(folders).map(([kind, path]) => `${kinds[kind as keyof typeof kinds]} in ${path}`)
   output.say(`${images.size === 1 ? "One image" : `${images.size} images`}: ${places.join(", ")}`)
+}
+
+/** As the picture will be read. */
+const sizeOf = ({ width, height, orientation }: ImageHeader, isUpright: boolean): ImageSize =>
+  isUpright && orientation >= 5 ? { width: height, height: width } : { width, height }
+
+/** The k-th image's part of what was found for a batch. */
+function resultOf({ labels, probabilities }: Segmentation, k: number, count: number): Segmentation {
+  const part = <T extends Uint8Array | Float32Array>(all: T) =>
+    all.subarray((k * all.length) / count, ((k + 1) * all.length) / count) as T
+  return { labels: part(labels), ...(probabilities && { probabilities: part(probabilities) }) }
 }
 
 interface ResultFiles {

@@ -13,7 +13,7 @@ import {
   maskExtensions,
   readSplit,
 } from "../data/voc-folder.ts"
-import { UserError } from "../errors.ts"
+import { attempt } from "../errors.ts"
 import type { Finding } from "./problem-kinds.ts"
 
 /** One id, however many lists it stands in. */
@@ -146,14 +146,4 @@ function readOrStandIn(root: string, findings: Finding[]): { source: LabelMap; i
   const found = attempt(() => findLabelMap(root), note)
   const names = Array.from({ length: unknownLabel }, (_, index) => `label ${index}`)
   return { source: found ?? parseLabelMap(names, "without a file"), isStandIn: found === null }
-}
-
-/** What `act` gives; where it refuses, what `otherwise` makes of the reason. */
-export function attempt<T, Other>(act: () => T, otherwise: (message: string) => Other): T | Other {
-  try {
-    return act()
-  } catch (error) {
-    if (error instanceof UserError) return otherwise(error.message)
-    throw error
-  }
 }

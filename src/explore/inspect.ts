@@ -8,8 +8,8 @@ import { inspectImage, readImage } from "../data/image.ts"
 import { ignoreIndex, type LabelMap, unknownLabel } from "../data/label-map.ts"
 import { maskReader, pixel } from "../data/mask.ts"
 import { decodePng, maxPixels, type PngHeader, readPngHeader } from "../data/png.ts"
-import { UserError } from "../errors.ts"
-import { attempt, type DataFiles, type Entry } from "./files.ts"
+import { attempt, UserError } from "../errors.ts"
+import type { DataFiles, Entry } from "./files.ts"
 import type { ProblemName } from "./problem-kinds.ts"
 
 /** All that inspecting needs to know of a data set. */

@@ -6,46 +6,30 @@ import { defaultWorkers, Loader } from "../data/loader.ts"
 import { readPngHeader } from "../data/png.ts"
 import { type Normalization, toTensorData } from "../data/transforms/index.ts"
 import type { VocFolder } from "../data/voc-folder.ts"
+import { attempt } from "../errors.ts"
+import type { ImageSize } from "../metrics/image-size.ts"
 import { ConfusionMatrix } from "../metrics/index.ts"
 import type { SegmentationModel } from "../models/index.ts"
+import { sameSized } from "./same-size.ts"
 import { type InferenceOptions, segment } from "./segment.ts"
 
-/** Images at once and pixels of a batch at most: what more would gain is little, and memory is for others too. */
-const TOGETHER = { images: 4, pixels: 2 ** 20 }
-
-/**
- * Whole images in order, each at its own size; neighbours of one size come together. Median milliseconds an image of 480x360, two
- * cores, 8 rounds, by 1, 2, 4 and 8: LR-ASPP on mobilenet_v2_0.35 69, 46, 36, 29; DeepLabV3 on ResNet-18 by 1, 2 and 4: 170, 158,
- * 150; UNet-16 270 each. The labels are the same.
- */
+/** Whole images in order, each at its own size; neighbours of one size come together (see sameSized). */
 export function evaluationLoader(
   dataset: VocFolder,
   { workers = defaultWorkers(), normalization = {} as Normalization } = {},
 ): Loader {
-  const passSizes = sameSized(dataset)
+  const passSizes = sameSized(sizesOf(dataset))
   return new Loader(dataset, { batchSize: 1, passSizes, workers, transform: { name: "whole", ...normalization } })
 }
 
-/** How many images after one another have one size, from the headers of their masks: 180 take 11 ms. */
-function sameSized({ files: { masks } }: VocFolder): number[] {
-  const batches: { size: string; count: number; most: number }[] = []
-  for (const file of masks) {
-    const { size, pixels } = sizeOf(file)
-    const last = batches.at(-1)
-    if (last && last.size === size && last.count < last.most) last.count++
-    else batches.push({ size, count: 1, most: Math.min(TOGETHER.images, Math.floor(TOGETHER.pixels / pixels)) })
-  }
-  return batches.map(({ count }) => count)
-}
-
-function sizeOf(file: string): { size: string; pixels: number } {
-  try {
-    const { width, height } = readPngHeader(readBytes(file, "mask"), file)
-    return { size: `${width}x${height}`, pixels: width * height }
-  } catch {
-    return { size: file, pixels: Number.POSITIVE_INFINITY } // alone: what is wrong with it is said when its turn comes
-  }
-}
+/** The sizes of the images, from the headers of their masks: 180 take 11 ms. */
+const sizesOf = ({ files: { masks } }: VocFolder): (ImageSize | null)[] =>
+  masks.map((file) =>
+    attempt(
+      (): ImageSize => readPngHeader(readBytes(file, "mask"), file),
+      () => null, // what is wrong with it is said when its turn comes
+    ),
+  )
 
 const TIMED_IMAGES = 5
 

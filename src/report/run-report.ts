@@ -4,6 +4,7 @@ import { existsSync } from "node:fs"
 import { basename, resolve } from "node:path"
 import type { LabelMap } from "../data/label-map.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
+import { attempt } from "../errors.ts"
 import { writeFileAtomic } from "../files.ts"
 import { isPlain } from "../infer/segment.ts"
 import type { ImageEvaluation } from "../metrics/evaluation.ts"
@@ -62,7 +63,11 @@ export async function writeReport(run: RunFolder, { out, ...options }: ReportOpt
   const explanation = await explainConfig(config, { run })
   const data = options.data ?? config.data
   const valSet = existsSync(data) ? validationSet(run, data) : null
-  const images = valSet && { train: trainSetOf(run, data).ids.length, val: valSet.ids.length }
+  const trainImages = attempt(
+    () => trainSetOf(run, data).ids.length,
+    () => null, // the training split need not be there
+  )
+  const images = { train: trainImages, val: evaluation.images.length }
   const all = scored(evaluation)
   const sections = [
     scoresSection(all),

@@ -13,8 +13,8 @@ import { duration, list } from "./words.ts"
 export interface RunFacts {
   /** What its configuration really does. */
   readonly explanation: Explanation
-  /** Images of its splits, where the data set is still there. */
-  readonly images: { readonly train: number; readonly val: number } | null
+  /** Images of its splits; null where the split is no longer there. */
+  readonly images: { readonly train: number | null; readonly val: number }
 }
 
 const factOf = ({ sections }: Explanation, title: string, name: string): string | null =>
@@ -35,7 +35,7 @@ export function trainingSentence(run: RunFolder, { explanation, images }: RunFac
   const classes = names.length > 8 ? `${names.length} classes` : list(names)
   return (
     `${factOf(explanation, "Run", "model")}, with ${number(parametersOf(explanation))} parameters, ` +
-    `learned ${classes} from ${images ? plural(images.train, "image") : `the split ${config.trainSplit}`} of ${config.data}` +
+    `learned ${classes} from ${images.train !== null ? plural(images.train, "image") : `the split ${config.trainSplit}`} of ${config.data}` +
     `${last ? `, in ${plural(last.step, "step")} and ${duration(last.seconds)}` : ""}. ` +
     `It began with ${factOf(explanation, "Run", "begins with")}.`
   )
@@ -49,14 +49,14 @@ export function trainingSection(run: RunFolder, facts: RunFacts): Html {
   const last = stepsOf(records).at(-1)
   const best = bestOf(evaluations)
   const versions = readVersions(run)
-  const split = (name: string, count?: number) => `${name}${count === undefined ? "" : `, ${plural(count, "image")}`}`
+  const split = (name: string, count: number | null) => `${name}${count === null ? "" : `, ${plural(count, "image")}`}`
   const text = (title: string, name: string) => factOf(explanation, title, name)
   const rows: [string, string | null][] = [
     ["model", text("Run", "model")],
     ["began with", text("Run", "begins with")],
     ["data", config.data],
-    ["trained on", split(config.trainSplit, images?.train)],
-    ["validated on", split(config.valSplit, images?.val)],
+    ["trained on", split(config.trainSplit, images.train)],
+    ["validated on", split(config.valSplit, images.val)],
     ["classes", labelMap.classes.map(({ name }) => name).join(", ")],
     ["length", text("Run", "length")],
     ["a step", text("Run", "batch")],

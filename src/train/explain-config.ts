@@ -4,7 +4,7 @@ import { existsSync } from "node:fs"
 import { censusLabels } from "../data/census.ts"
 import { Loader } from "../data/loader.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
-import { UserError } from "../errors.ts"
+import { attempt, UserError } from "../errors.ts"
 import { createModel, type SegmentationModel } from "../models/index.ts"
 import { foldedBatchNorms } from "../nn/index.ts"
 import { manualSeed, tidy } from "../torch/index.ts"
@@ -41,7 +41,8 @@ export interface ExplainOptions {
 export async function explainConfig(asked: TrainConfig, options: ExplainOptions = {}): Promise<Explanation> {
   const { hasData = true, run, parameters = false, onCensus = () => {} } = options
   const isThere = hasData && (!run || existsSync(asked.data))
-  const trainSet = isThere ? openVocFolder(asked.data, { split: asked.trainSplit, ...classSelection(asked) }) : null
+  const open = () => openVocFolder(asked.data, { split: asked.trainSplit, ...classSelection(asked) })
+  const trainSet = !isThere ? null : run ? attempt(open, () => null) : open() // of a run's data a part may be gone
   const labelMap = run?.labelMap ?? trainSet?.labelMap ?? null
   const classes = labelMap?.classes.map(({ name }) => name) ?? countOf(asked)
   const numClasses = typeof classes === "number" ? classes : classes.length

@@ -1,6 +1,7 @@
 // Predictions as files: what lies where, in whose numbers, and that test-time options reach the model.
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs"
 import { join } from "node:path"
+import sharp from "sharp"
 import { beforeAll, describe, expect, test } from "vitest"
 import { vocColor } from "../../src/data/label-map.ts"
 import { decodePng } from "../../src/data/png.ts"
@@ -143,6 +144,37 @@ test("a test split has no masks, and often no label map: the run's own data set 
   expect(code).toBe(0)
   const [{ id, labels }] = (await expected()) as [Awaited<ReturnType<typeof expected>>[number]]
   expect([...read(out, comp6, `${id}.png`).data]).toEqual(Array.from(labels, (label) => [3, 0, 1][label]))
+}, 60_000)
+
+test("photographs are turned as their EXIF asks, also beside others of the same stored size", async () => {
+  const photos = join(folder, "photos")
+  mkdirSync(photos)
+  const pixels = Buffer.from(Uint8Array.from({ length: 40 * 24 * 3 }, (_, i) => (i * 37) % 256))
+  const photo = (orientation: number) =>
+    sharp(pixels, { raw: { width: 40, height: 24, channels: 3 } }).withMetadata({ orientation })
+  for (const [name, orientation] of [
+    ["a", 1],
+    ["b", 6],
+    ["c", 6],
+    ["d", 1],
+  ] as const)
+    await photo(orientation)
+      .jpeg()
+      .toFile(join(photos, `${name}.jpg`))
+  const out = join(folder, "photos-out")
+  const { code, stderr } = await pixelwise("predict", "--run", run, "--out", out, photos)
+  expect([code, stderr]).toEqual([0, expect.stringContaining("4 images: masks in ")])
+  const shapes = ["a", "b", "c", "d"]
+    .map((name) => read(out, "masks", `${name}.png`))
+    .map((png) => [png.width, png.height])
+  expect(shapes).toEqual([
+    [40, 24],
+    [24, 40],
+    [24, 40],
+    [40, 24],
+  ])
+  expect(read(out, "masks", "a.png").data).toEqual(read(out, "masks", "d.png").data)
+  expect(read(out, "masks", "b.png").data).toEqual(read(out, "masks", "c.png").data)
 }, 60_000)
 
 test("neither true masks nor the images themselves are replaced, results of an earlier call are", async () => {
