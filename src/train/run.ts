@@ -168,6 +168,8 @@ async function execute(
   const workers = config.workers ?? defaultWorkers()
   const { batchSize, accumulate, seed, crop: cropSize, alignCorners } = config
   const normalization = normalizations[normalizationOf(config)]
+  // Before the workers start: while they do, each image takes ten times as long, and few evaluations would seem affordable.
+  const scoringSeconds = await estimateEvaluation(model, valSet, { normalization })
   await using trainLoader = new Loader(trainSet, {
     batchSize,
     seed,
@@ -248,8 +250,7 @@ async function execute(
       `Before an evaluation batch-norm's statistics are measured on ${measuringBatches} of ${wanted} batches: more would take over a tenth of the budget.`,
     )
   }
-  const evaluationSeconds =
-    measuringBatches * passSeconds + (await estimateEvaluation(model, valSet, { normalization }))
+  const evaluationSeconds = measuringBatches * passSeconds + scoringSeconds
   if (config.budget !== null && evaluationSeconds > config.budget / 2) {
     throw new UserError(
       `One evaluation of the ${valSet.ids.length} images of "${config.valSplit}" takes about ${Math.ceil(evaluationSeconds)} s here, and the budget is ${config.budget} s. ` +
