@@ -3,8 +3,8 @@
 // The two take turns (ours, torchvision, ours ...), so that a change of the machine's speed meets both.
 //   node scripts/with-node.mjs bench/loader.ts --data VOC2012 [--rounds 7] [--workers 2] [--images 200] [--batch 8] [--crop 513]
 //     [--split train] [--python /usr/bin/python3]
-// AMD EPYC (Zen 4), 2 cores, quiet, 2 workers, n = 5, medians: from files 212 and 145 images/s (1.5 times torchvision; decoding is
-// what takes the time: libjpeg through sharp, PNG through zlib), from memory 531 and 161 (3.2 times).
+// AMD EPYC (Zen 4), 2 cores, quiet, 2 workers, n = 7, medians: from files 253 and 158 images/s (1.6 times torchvision; decoding is
+// what takes the time: libjpeg through sharp, PNG through zlib), from memory 496 and 179 (2.7 times).
 
 import { execFileSync } from "node:child_process"
 import { availableParallelism, cpus } from "node:os"

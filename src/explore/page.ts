@@ -67,7 +67,7 @@ function glance({ files, facts, statistics, perSplit }: Exploration): Html {
       files.labelMap.background === undefined
         ? "None of them is called background."
         : "Background is all that is none of the others."
-    } Void pixels (number 255) count in no loss and in no score.</p>`,
+    } Void pixels (number ${files.source.ignore.index}) count in no loss and in no score.</p>`,
     !files.hasImages && notice("There are no images here, so all that follows is told from the masks alone."),
   )
 }

@@ -70,7 +70,7 @@ export const problemKinds = {
     unit: "mask",
     why: "These pixels have a number that is no class. Training stops at the first one, because guessing would teach the model nonsense. The figures below count them as void.",
     whatToDo:
-      "Where the numbers are real classes, add them to the label map. Where they should not count, make them 255 (void). A grey picture with many different numbers was a coloured mask once: export it again with its palette; or it is an alpha matte, for which there is --ground-truth alpha in training.",
+      "Where the numbers are real classes, add them to the label map. Where they should not count, make them void (255, or what the label map ignores). A grey picture with many different numbers was a coloured mask once: export it again with its palette; or it is an alpha matte, for which there is --ground-truth alpha in training.",
   },
   unknownColors: {
     severity: "error",

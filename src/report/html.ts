@@ -161,6 +161,7 @@ export const lightColors: Readonly<Record<string, string>> = {
     line: "#d9dde1",
     accent: "#0b62a8",
     warm: "#fff4dc",
+    shade: "#0003",
   },
   ...{
     c1: "#0072b2",
@@ -182,7 +183,7 @@ const style = `
 }
 @media (prefers-color-scheme: dark) {
   :root {
-    --paper: #14181c; --card: #1c2126; --ink: #e6e9ec; --soft: #a3adb6; --line: #38414a; --accent: #6db5f2; --warm: #3a3118;
+    --paper: #14181c; --card: #1c2126; --ink: #e6e9ec; --soft: #a3adb6; --line: #38414a; --accent: #6db5f2; --warm: #3a3118; --shade: #0009;
     --c1: #56a8e0; --c2: #f08a45; --c3: #35c99c; --c4: #e39ac4; --c5: #e3bd3f; --c6: #8fd0ff; --c7: #c99c6b; --c8: #a3adb6;
   }
 }
@@ -196,7 +197,12 @@ a { color: var(--accent) }
 .lead { color: var(--soft); max-width: 48rem; margin: 0 0 1rem }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 1rem 1.25rem; margin: 1rem 0 }
 p { max-width: 48rem }
-.scroll { overflow-x: auto }
+/* A shadow at the edge beyond which a table goes on: covered by the card's colour where there is nothing more to see. */
+.scroll { overflow-x: auto;
+  background: linear-gradient(to right, var(--card) 40%, transparent) left / 2rem 100% local no-repeat,
+    linear-gradient(to left, var(--card) 40%, transparent) right / 2rem 100% local no-repeat,
+    linear-gradient(to right, var(--shade), transparent) left / .8rem 100% scroll no-repeat,
+    linear-gradient(to left, var(--shade), transparent) right / .8rem 100% scroll no-repeat }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
 caption { text-align: left; color: var(--soft); padding-bottom: .4rem }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; vertical-align: top; font-weight: 400 }
@@ -238,7 +244,7 @@ details > summary { cursor: pointer; color: var(--accent) }
   section { border: 0; padding: 0 }
   figure, tr, aside { break-inside: avoid }
   h2, h3, h3 + p { break-after: avoid }
-  .scroll { overflow: visible }
+  .scroll { overflow: visible; background: none }
   pre { white-space: pre-wrap }
   .wide svg { max-width: 100% }
   .charts > div, .row { break-inside: avoid }

@@ -104,8 +104,12 @@ function finished(run: RunFolder): string {
 }
 
 function readVersions(run: RunFolder): string {
-  const versions = JSON.parse(readText(run.file("versions.json"), "versions")) as Record<string, string | number>
-  return Object.entries(versions)
-    .map(([name, value]) => `${name} ${value}`)
-    .join(", ")
+  const file = run.file("versions.json")
+  try {
+    return Object.entries(JSON.parse(readText(file, "versions")) as object)
+      .map(([name, value]) => `${name} ${value}`)
+      .join(", ")
+  } catch {
+    return `not known: ${file} is missing or damaged`
+  }
 }
