@@ -1,6 +1,16 @@
 // Writing files that are either complete or not there, and the file system's refusals in words.
-import { randomUUID } from "node:crypto"
-import { closeSync, copyFileSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from "node:fs"
+import { createHash, randomUUID } from "node:crypto"
+import {
+  closeSync,
+  copyFileSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from "node:fs"
 import { basename, dirname, join } from "node:path"
 import { UserError } from "./errors.ts"
 
@@ -75,6 +85,27 @@ export function copyFileAtomic(from: string, to: string): void {
     throw new UserError(`Cannot copy ${from} to ${to}: ${fileProblem(cause)}.`, { cause })
   }
   syncFolder(dirname(to))
+}
+
+/**
+ * The SHA-256 of a file's bytes, in hexadecimal: what tells two files apart whatever their names and times.
+ * @throws UserError when the file system refuses
+ */
+export function fileDigest(path: string): string {
+  const hash = createHash("sha256")
+  const chunk = Buffer.alloc(2 ** 20)
+  try {
+    const file = openSync(path, "r")
+    try {
+      for (let read = readSync(file, chunk); read > 0; read = readSync(file, chunk))
+        hash.update(chunk.subarray(0, read))
+    } finally {
+      closeSync(file)
+    }
+  } catch (cause) {
+    throw new UserError(`Cannot read ${path}: ${fileProblem(cause)}.`, { cause })
+  }
+  return hash.digest("hex")
 }
 
 /**

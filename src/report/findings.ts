@@ -1,12 +1,14 @@
 // What is known of a run's best model on its validation split: its scores (evaluation.json) and what its errors are
 // (diagnosis.json). Read from the run where they are there and of its present weights, else measured in one pass.
-import { existsSync, statSync } from "node:fs"
+import { existsSync } from "node:fs"
 import { resolve } from "node:path"
 import { readText } from "../data/files.ts"
 import { UserError } from "../errors.ts"
+import { fileDigest } from "../files.ts"
 import { isPlain } from "../infer/segment.ts"
 import { type EvaluateRunOptions, evaluateRun, type RunEvaluation } from "../train/evaluate-run.ts"
 import type { RunFolder } from "../train/run-folder.ts"
+import { weightsFile } from "../train/trained-model.ts"
 import { classifyErrors, type ErrorSummary, ErrorTally } from "./errors.ts"
 import { bySuspicion, type Suspect, suspectedLabelErrors } from "./suspects.ts"
 
@@ -57,17 +59,14 @@ export async function findingsOf(run: RunFolder, options: FindingsOptions = {}):
   return { evaluation, diagnosis }
 }
 
-/** What the run's files say, where both are there, no older than the weights, and of one evaluation. */
+/** What the run's files say, where both are there, of the weights as they are (or no longer are there), and of one evaluation. */
 function keptFindings(run: RunFolder): Findings | null {
-  const weights = ["best.safetensors", "last.safetensors"]
-    .map((name) => run.file(name))
-    .find((file) => existsSync(file))
-  const written = weights === undefined ? 0 : statSync(weights).mtimeMs
-  const files = ["evaluation.json", "diagnosis.json"].map((name) => run.file(name))
-  if (!files.every((file) => existsSync(file) && statSync(file).mtimeMs >= written)) return null
+  if (!["evaluation.json", "diagnosis.json"].every((name) => existsSync(run.file(name)))) return null
   const evaluation: RunEvaluation = read(run, "evaluation.json")
   const diagnosis: Diagnosis = read(run, "diagnosis.json")
-  return evaluation.evaluated === diagnosis.evaluated ? { evaluation, diagnosis } : null
+  const weights = weightsFile(run)
+  const isCurrent = weights === undefined || evaluation.weightsDigest === fileDigest(weights)
+  return isCurrent && evaluation.evaluated === diagnosis.evaluated ? { evaluation, diagnosis } : null
 }
 
 function read<T>(run: RunFolder, name: string): T {

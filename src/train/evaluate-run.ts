@@ -2,7 +2,7 @@
 import { resolve } from "node:path"
 import { openVocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
-import { writeFileAtomic } from "../files.ts"
+import { fileDigest, writeFileAtomic } from "../files.ts"
 import { evaluationLoader } from "../infer/evaluate.ts"
 import { type InferenceOptions, isPlain, segment } from "../infer/segment.ts"
 import { type Evaluation, Evaluator, type ScoredImage } from "../metrics/evaluation.ts"
@@ -15,6 +15,8 @@ export interface RunEvaluation extends Evaluation {
   readonly run: string
   /** The file of the weights. */
   readonly weights: string
+  /** SHA-256 of that file: the scores are those of other weights as soon as it differs. */
+  readonly weightsDigest: string
   readonly data: string
   readonly split: string
   /** When, as an ISO time: what was found out beside it carries the same. */
@@ -55,6 +57,7 @@ export async function evaluateRun(
     )
   }
   const { model, weights, normalization } = trainedModel(run)
+  const weightsDigest = fileDigest(weights)
   try {
     const evaluator = new Evaluator({ classes, background: labelMap.background ?? null, stride: model.stride })
     await using loader = evaluationLoader(dataset, { normalization })
@@ -80,7 +83,7 @@ export async function evaluateRun(
       signal?.throwIfAborted()
     }
     const evaluated = new Date().toISOString()
-    const evaluation = { run: run.path, weights, ...of, evaluated, ...evaluator.finish() }
+    const evaluation = { run: run.path, weights, weightsDigest, ...of, evaluated, ...evaluator.finish() }
     const isOwn = resolve(of.data) === resolve(config.data) && of.split === config.valSplit
     if (isOwn && isPlain(inference)) writeFileAtomic(run.file("evaluation.json"), `${JSON.stringify(evaluation)}\n`)
     return evaluation

@@ -8,12 +8,16 @@ import { readWeights } from "./checkpoint.ts"
 import { modelOptions, normalizationOf } from "./config.ts"
 import type { RunFolder } from "./run-folder.ts"
 
+/** The file of a run's best weights, or of its last ones when it was stopped before its first evaluation; undefined: neither. */
+export const weightsFile = (run: RunFolder): string | undefined =>
+  [run.file("best.safetensors"), run.file("last.safetensors")].find((file) => existsSync(file))
+
 /**
  * The best weights of a run; the last ones when it was stopped before its first evaluation.
  * @returns the tensors, owned by the caller, and the file they come from
  */
 export function modelWeights(run: RunFolder): { path: string; tensors: Map<string, Tensor> } {
-  const path = [run.file("best.safetensors"), run.file("last.safetensors")].find((file) => existsSync(file))
+  const path = weightsFile(run)
   if (path === undefined) {
     throw new UserError(
       `The run ${run.path} has no weights yet: expected ${run.file("best.safetensors")}. Train it first, or resume it.`,

@@ -11,6 +11,7 @@ import { generateShapes } from "../../src/data/shapes.ts"
 import { scoresOf } from "../../src/metrics/index.ts"
 import { evaluationsOf } from "../../src/report/curves.ts"
 import { writeReport } from "../../src/report/run-report.ts"
+import { loadSafetensors, saveSafetensors } from "../../src/torch/index.ts"
 import { parseConfig } from "../../src/train/config.ts"
 import { evaluateRun } from "../../src/train/evaluate-run.ts"
 import { startRun } from "../../src/train/run.ts"
@@ -140,7 +141,7 @@ test("each evaluation leaves the predictions of the same images: small masks who
   expect(readdirSync(runs[0]).filter((name) => name.startsWith("events.out.tfevents."))).toHaveLength(1)
 })
 
-test("a report is made again from what is known, elsewhere if asked, and scored anew when the weights are newer", async () => {
+test("a report is made again from what is known, elsewhere if asked, and scored anew when the weights are others", async () => {
   const evaluation = join(runs[0], "evaluation.json")
   const before = statSync(evaluation).mtimeMs
   const out = join(folder, "again.html")
@@ -150,12 +151,19 @@ test("a report is made again from what is known, elsewhere if asked, and scored 
   expect(readFileSync(out, "utf8")).toBe(reportOf(runs[0]))
   expect(statSync(evaluation).mtimeMs).toBe(before)
 
+  const weights = join(runs[0], "best.safetensors")
   const later = new Date(Date.now() + 5000)
-  utimesSync(join(runs[0], "best.safetensors"), later, later)
+  utimesSync(weights, later, later) // as a copied run may have it
+  await writeReport(RunFolder.open(runs[0]), { out })
+  expect(statSync(evaluation).mtimeMs).toBe(before)
+
+  const bytes = readFileSync(weights)
+  const { tensors, metadata } = loadSafetensors(weights)
+  saveSafetensors(weights, tensors, { ...metadata, note: "another file" })
+  for (const tensor of tensors.values()) tensor.dispose()
   await writeReport(RunFolder.open(runs[0]), { out })
   expect(statSync(evaluation).mtimeMs).toBeGreaterThan(before)
-  const now = new Date()
-  utimesSync(join(runs[0], "best.safetensors"), now, new Date(before - 1000))
+  writeFileSync(weights, bytes)
 })
 
 test("other inference is reported, and not kept as the run's result", async () => {
