@@ -80,7 +80,9 @@ test("an evaluation has intervals, contours, calibration, ceilings and the conve
   expect(table).toContain("bands of 2.0 % of the image's diagonal, boundary F1 allows 0.75 %")
   expect(table).toContain("The Hausdorff distances leave out 1 time") // the cow
   expect(table).toContain("Calibration: confidence and accuracy are 15.6 points apart") // 0.75 where 29 of 32 are right
-  expect(table).toContain("Perfect labels at the output stride of 2 would have mean IoU 43.8 enlarged in blocks")
+  expect(table).toContain(
+    "Perfect labels, one for 2 x 2 pixels as in this model, would have mean IoU 43.8 enlarged in blocks",
+  )
   expect(row(table, "mean IoU, absent class as 1")).toEqual(["mean IoU, absent class as 1", "60.0", "71.9"])
   expect(table).toContain("- pixel accuracy (micro F1, micro recall), 44.0 points more: ")
   expect(table).not.toMatch(/NaN|undefined|null/)
@@ -88,7 +90,7 @@ test("an evaluation has intervals, contours, calibration, ceilings and the conve
 
 test("what was not measured is not in the table", () => {
   const table = text(evaluationTable(evaluation({ boundary: false })))
-  expect(table).not.toMatch(/contours|Calibration|output stride/)
+  expect(table).not.toMatch(/contours|Calibration|Perfect labels/)
 })
 
 test("nothing scored", () => {

@@ -109,7 +109,10 @@ function ceilingLines(evaluation: Evaluation): string[] {
   const parts = scores.map(
     ({ enlargement, meanIoU }) => `${percent(meanIoU)} enlarged ${enlargementWords[enlargement]}`,
   )
-  return [`\nPerfect labels at the output stride of ${scores[0]!.stride} would have mean IoU ${parts.join(", ")}.`]
+  const { stride } = scores[0]!
+  return [
+    `\nPerfect labels, one for ${stride} x ${stride} pixels as in this model, would have mean IoU ${parts.join(", ")}.`,
+  ]
 }
 
 function honestyText(evaluation: Evaluation): string {

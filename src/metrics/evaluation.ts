@@ -36,7 +36,7 @@ export interface EvaluatorOptions {
   readonly background: number | null
   /** Measure boundary IoU, boundary F1 and Hausdorff distances too. Default true. */
   readonly boundary?: boolean
-  /** The model's output stride, in pixels: measure its oracle ceilings too. */
+  /** Pixels of the image per pixel of the model's logits: measure the oracle ceilings of that stride too. */
   readonly stride?: number | null
 }
 

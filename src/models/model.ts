@@ -1,6 +1,6 @@
 // What every segmentation model is: images in, logits of the same size out.
 import { interpolate, type Module } from "../nn/index.ts"
-import type { Tensor } from "../torch/index.ts"
+import { aten, noGrad, type Tensor, tidy } from "../torch/index.ts"
 import type { Encoder } from "./encoders/index.ts"
 
 export interface SegmentationOutput {
@@ -52,6 +52,19 @@ export function callAtStride(model: SegmentationModel, image: Tensor): Segmentat
   } finally {
     model.upsampleLogits = true
   }
+}
+
+/**
+ * Pixels of the image per pixel of the logits, as the last layer makes them: 1 where it is as large as the image. It is finer
+ * than the model's stride where a decoder goes back to earlier maps. Measured on two small images.
+ * @param model in eval mode
+ */
+export function logitStride(model: SegmentationModel): number {
+  if (model.upsampleLogits === undefined) return 1
+  using _ = noGrad()
+  const { stride } = model
+  const rows = (side: number) => tidy(() => callAtStride(model, aten.zeros([1, 3, side, side])).logits.size(2))
+  return (4 * stride) / (rows(8 * stride) - rows(4 * stride)) // of the difference: some encoders lose a row at the border
 }
 
 /** The finest of an encoder's maps whose stride is at least `stride`: its position. */

@@ -80,7 +80,7 @@ export function scoresSection(all: Scored): Html {
     }),
     html`<p>The intervals say how a score would move with other images of the kind (bootstrap over images). Only a score above that of predicting ${trivial.name} everywhere shows that something was learned. ${leftOutSentences(scores).join(" ")}</p>`,
     ceilings.length > 0 &&
-      html`<p>Even perfect labels at the model's output stride of ${ceilings[0]!.stride} would not score 100: enlarged ${list(
+      html`<p>The model's labels are made on a grid of one for ${ceilings[0]!.stride} x ${ceilings[0]!.stride} pixels. Even perfect ones would not score 100: enlarged ${list(
         ceilings.map(
           ({ enlargement, meanIoU }) => `${enlargementWords[enlargement]} their mean IoU is ${percent(meanIoU)}`,
         ),

@@ -6,6 +6,7 @@ import { fileDigest, writeFileAtomic } from "../files.ts"
 import { evaluationLoader } from "../infer/evaluate.ts"
 import { type InferenceOptions, isPlain, segment } from "../infer/segment.ts"
 import { type Evaluation, Evaluator, type ScoredImage } from "../metrics/evaluation.ts"
+import { logitStride } from "../models/index.ts"
 import { classSelection } from "./config.ts"
 import type { RunFolder } from "./run-folder.ts"
 import { trainedModel } from "./trained-model.ts"
@@ -59,7 +60,12 @@ export async function evaluateRun(
   const { model, weights, normalization } = trainedModel(run)
   const weightsDigest = fileDigest(weights)
   try {
-    const evaluator = new Evaluator({ classes, background: labelMap.background ?? null, stride: model.stride })
+    const stride = logitStride(model)
+    const evaluator = new Evaluator({
+      classes,
+      background: labelMap.background ?? null,
+      stride: stride > 1 ? stride : null, // labels as fine as the image lose nothing
+    })
     await using loader = evaluationLoader(dataset, { normalization })
     let done = 0
     for await (const { ids, images, masks, shape } of loader.pass({ reuse: true })) {

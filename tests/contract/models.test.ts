@@ -7,6 +7,7 @@ import {
   callAtStride,
   createModel,
   encoderNames,
+  logitStride,
   type ModelEntry,
   type ModelOptions,
   models,
@@ -339,6 +340,27 @@ describe("options", () => {
     model.dispose()
     same.dispose()
     expect(liveTensors()).toBe(before)
+  })
+
+  test.each([
+    ["unet", {}, 1], // its last layer is as large as the image
+    ["linknet", { encoder: "resnet18" }, 1],
+    ["fcn32s", { encoder: "resnet18" }, 32],
+    ["fcn16s", { encoder: "resnet18" }, 16],
+    ["fcn8s", { encoder: "resnet18" }, 8],
+    ["deeplabv3", { encoder: "resnet18", outputStride: 16 }, 16],
+    ["deeplabv3", { encoder: "resnet18", outputStride: 8 }, 8],
+    ["deeplabv3plus", { encoder: "resnet18", outputStride: 16 }, 4], // of the low-level map
+    ["lraspp", { encoder: "mobilenet_v2_0.35", outputStride: 16 }, 8], // the same
+    ["fcn", { encoder: "squeezenet1_1", outputStride: 16 }, 16],
+    ["lraspp", { encoder: "mobilenet_v2_0.35", imagePyramid: [0.5, 1] }, 8],
+  ] as const)("%s %j: one of its logits for %i pixels", (name, options, stride) => {
+    const before = liveTensors()
+    using model = createModel(name, { ...options, numClasses: 2 }).eval()
+    const own = liveTensors()
+    expect(logitStride(model)).toBe(stride)
+    expect(liveTensors()).toBe(own)
+    expect(before).toBeLessThan(own)
   })
 
   test("a model's output stride gives way to what the encoder can have", () => {
