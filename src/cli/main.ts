@@ -35,6 +35,20 @@ const commands: Record<string, { summary: string; load: () => Promise<CommandFil
   doctor: { summary: "show what this machine has and what is missing", load: () => import("./doctor.ts") },
 }
 
+/** What other tools call our options: commander would suggest what looks alike. */
+const namesElsewhere: Readonly<Record<string, string>> = {
+  "--arch": "--model",
+  "--backbone": "--encoder",
+  "--batch": "--batch-size",
+  "--crop-size": "--crop",
+  "--lr": "--learning-rate",
+  "--max-iters": "--steps",
+  "--num-workers": "--workers",
+  "--output-dir": "--out",
+  "--pretrained": "--weights",
+  "--wd": "--weight-decay",
+}
+
 async function main(argv: readonly string[]): Promise<number> {
   const json = argv.includes("--json")
   const program = new Command("pixelwise")
@@ -56,8 +70,22 @@ async function main(argv: readonly string[]): Promise<number> {
     await program.parseAsync(argv, { from: "user" })
     return Number(process.exitCode ?? 0)
   } catch (error) {
-    return report(error, json)
+    return report(
+      nameOurs(
+        error,
+        program.commands.find((command) => command.name() === chosen),
+      ),
+      json,
+    )
   }
+}
+
+/** Of an unknown option that another tool has: what it is called here. */
+function nameOurs(error: unknown, command: Command | undefined): unknown {
+  const [text, name] = /^error: unknown option '([^']+)'/.exec((error as Error).message) ?? []
+  const ours = namesElsewhere[name ?? ""]
+  if (!command?.options.some(({ long }) => long === ours)) return error
+  return new UserError(`${text?.replace("error: ", "")}; here it is called ${ours}.`)
 }
 
 /** Bad input: one sentence and 2. Training that could not go on: one sentence and 1. Anything else is our bug: its stack and 1. */

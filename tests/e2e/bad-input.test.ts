@@ -115,6 +115,7 @@ describe("wrong options", () => {
   })
   const configFile = join(folder, "config.yaml")
   const cases: Record<string, { args: () => string[]; says: (string | RegExp)[] }> = {
+    "an option by another tool's name": { args: () => train("--lr", "1"), says: ["--lr", "called --learning-rate"] },
     "unknown model": { args: () => train("--model", "unett"), says: ["unett", 'Did you mean "unet"'] },
     "unknown option": { args: () => train("--lerning-rate", "1"), says: ["--lerning-rate", "--learning-rate"] },
     "unknown command": { args: () => ["trian"], says: ["trian", "train"] },
