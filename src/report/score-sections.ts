@@ -65,8 +65,8 @@ export function scoresSection(all: Scored): Html {
   const rows = shownMetrics(scores).map((name) => [
     metricTitles[name],
     percent(scores[name] ?? null),
-    range(intervals.means[name]),
     percent(trivial[name] ?? null),
+    range(intervals.means[name]),
   ])
   const ceilings = ceilingScores(evaluation)
   const nothing = nothingLearned(scores)
@@ -75,7 +75,7 @@ export function scoresSection(all: Scored): Html {
     nothing !== null && notice(nothing),
     dataTable({
       caption: `Per cent, over ${evaluation.images.length.toLocaleString("en")} images`,
-      head: ["", "this model", "95 % interval", `only ${trivial.name}`],
+      head: ["", "this model", `only ${trivial.name}`, "95 % interval"],
       rows,
     }),
     html`<p>The intervals say how a score would move with other images of the kind (bootstrap over images). Only a score above that of predicting ${trivial.name} everywhere shows that something was learned. ${leftOutSentences(scores).join(" ")}</p>`,
