@@ -133,6 +133,10 @@ export const addonPath = fileURLToPath(new URL("../../build/native/pixelwise.nod
 process.env.OMP_WAIT_POLICY ??= "passive"
 process.env.GOMP_SPINCOUNT ??= "5000"
 
+// What c10d logs on its way to an exception (a port that is taken, a process that is gone) is told by the exception.
+process.env.GLOG_minloglevel ??= "3"
+process.env.TORCH_CPP_LOG_LEVEL ??= "FATAL"
+
 function load(): Native {
   let addon: Native
   try {

@@ -20,6 +20,8 @@ export interface Ended {
 
 export interface Member {
   readonly child: ChildProcess
+  /** It is in the group, or has ended. */
+  readonly joined: Promise<unknown>
   readonly ended: Promise<Ended>
 }
 
@@ -35,7 +37,7 @@ export interface StartOptions {
   readonly within?: readonly string[]
 }
 
-/** Starts one process. It tells "joined" and its result by messages. */
+/** Starts one process. It prints that it has joined, and last its result. */
 export function startMember(scenario: string, rank: number, options: StartOptions): Member {
   const { size, port, host = "127.0.0.1", timeout = 20, data = null, within = [] } = options
   const [command, ...args] = [...within, process.execPath, script, scenario]
@@ -53,6 +55,7 @@ export function startMember(scenario: string, rank: number, options: StartOption
   child.stderr!.on("data", (chunk) => {
     stderr += chunk
   })
+  const joined = new Promise((done) => child.stdout!.once("data", done).once("close", done))
   const ended = new Promise<Ended>((done) =>
     child.on("close", (code, signal) => {
       const last = stdout.trim().split("\n").at(-1)
@@ -60,7 +63,7 @@ export function startMember(scenario: string, rank: number, options: StartOption
       done({ rank, code, signal, value, error, stderr, seconds: (performance.now() - begin) / 1000 })
     }),
   )
-  return { child, ended }
+  return { child, joined, ended }
 }
 
 /** Runs a scenario in `size` processes. */
