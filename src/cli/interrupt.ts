@@ -17,5 +17,8 @@ export function interruptSignal(onInterrupt: () => void): AbortSignal {
   }
   process.on("SIGINT", interrupt)
   process.on("SIGTERM", interrupt)
+  // Started by `pixelwise train --nproc`, which is gone.
+  process.once("disconnect", interrupt)
+  process.channel?.unref()
   return controller.signal
 }

@@ -3,6 +3,7 @@
 import { Command, CommanderError } from "commander"
 import { UserError } from "../errors.ts"
 import { version } from "../version.ts"
+import { GROUP_FAILED } from "./exit-codes.ts"
 
 interface CommandFile {
   /** Adds arguments, options, help and action. */
@@ -70,13 +71,8 @@ async function main(argv: readonly string[]): Promise<number> {
     await program.parseAsync(argv, { from: "user" })
     return Number(process.exitCode ?? 0)
   } catch (error) {
-    return report(
-      nameOurs(
-        error,
-        program.commands.find((command) => command.name() === chosen),
-      ),
-      json,
-    )
+    const command = program.commands.find((command) => command.name() === chosen)
+    return report(nameOurs(error, command), json)
   }
 }
 
@@ -88,17 +84,21 @@ function nameOurs(error: unknown, command: Command | undefined): unknown {
   return new UserError(`${text?.replace("error: ", "")}; here it is called ${ours}.`)
 }
 
-/** Bad input: one sentence and 2. Training that could not go on: one sentence and 1. Anything else is our bug: its stack and 1. */
+/** Bad input: one sentence and 2. Training that could not go on: one sentence and 1, or 3 where the fault is another process's. Anything else is our bug: its stack and 1. */
 function report(error: unknown, json: boolean): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0 // --help, --version
   if ((error as Error)?.name === "AbortError") return 130 // Ctrl-C before anything was worth keeping
   const isInput = error instanceof UserError || error instanceof CommanderError
   const { name = "", message: reason = "" } = (error ?? {}) as Partial<Error>
-  const expected = isInput || name === "TrainingError" || (name === "OpError" && reason.includes("out of memory"))
+  const expected =
+    isInput ||
+    ["TrainingError", "GroupError"].includes(name) ||
+    (name === "OpError" && reason.includes("out of memory"))
   const message =
     error instanceof Error ? error.message.replace(/^error: /, "").replace(/\s*\n\s*/g, " ") : String(error)
   if (json) console.log(JSON.stringify({ error: message }))
   console.error(expected ? `pixelwise: ${message}` : error)
+  if (name === "GroupError") return GROUP_FAILED
   return isInput ? 2 : 1
 }
 

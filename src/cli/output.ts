@@ -59,6 +59,9 @@ export function createOutput({ json = false, terminal = process.stderr.isTTY ===
   }
 }
 
+/** Of a process that is not the one to speak. */
+export const silent: Output = { say() {}, result() {}, progress() {}, endProgress() {} }
+
 /** Columns aligned; the first to the left, the others to the right. */
 export function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const width = (cell: string) => stripVTControlCharacters(cell).length

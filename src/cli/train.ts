@@ -1,14 +1,21 @@
 // pixelwise train: a run from the first look at the labels to pictures of the result.
+import { existsSync } from "node:fs"
+import { join } from "node:path"
 import type { Command } from "commander"
 import { UserError } from "../errors.ts"
-import { parseConfig } from "../train/config.ts"
-import { resumeRun, startRun } from "../train/run.ts"
+import { GroupError } from "../torch/index.ts"
+import { parseConfig, parseDuration } from "../train/config.ts"
+import { GROUP_TIMEOUT, joinGroup, membershipFrom } from "../train/distributed.ts"
+import { type RunResult, resumeRun, startRun } from "../train/run.ts"
 import { interruptSignal } from "./interrupt.ts"
+import { launch } from "./launch.ts"
 import { addConfigOptions, configOptions, nameOption, readConfigFile, withoutFileLengths } from "./options.ts"
-import { createOutput } from "./output.ts"
+import { createOutput, silent } from "./output.ts"
 import { finish, runEvents } from "./run-output.ts"
 
 interface Options {
+  nproc?: number
+  groupTimeout?: number
   out?: string
   resume?: string
   config?: string
@@ -24,6 +31,16 @@ export function define(command: Command): void {
     .option("--config <file>", "YAML or JSON file with the options below as keys; flags win over it")
   addConfigOptions(command)
   command
+    .option(
+      "--nproc <number>",
+      "processes on this machine that train together; torchrun and Slurm set their own",
+      parseCount,
+    )
+    .option(
+      "--group-timeout <duration>",
+      `how long processes wait for one that does not come or hangs (default: ${GROUP_TIMEOUT}s)`,
+      parseDuration,
+    )
     .option("--no-report", "leave out report.html, which takes another pass over the validation images at the end")
     .option("--json", "print JSON lines: every step, every evaluation, the result")
     .addHelpText(
@@ -42,25 +59,67 @@ Examples:
 }
 
 async function train(options: Options): Promise<void> {
-  const output = createOutput(options)
-  const given = configOptions(options)
-  const signal = interruptSignal(() =>
-    output.say("Stopping after this step; Ctrl-C again ends at once and loses what is not saved."),
-  )
-  if (options.resume !== undefined) {
-    if (options.out !== undefined || options.config !== undefined) {
-      throw new UserError(
-        "--resume goes on in the run's own folder with its own options; leave out --out and --config.",
-      )
+  if (options.nproc !== undefined && options.nproc > 1) {
+    const output = createOutput(options)
+    if (membershipFrom(process.env)) {
+      throw new UserError("--nproc starts processes, but the environment says that this is one of several already.")
     }
-    const result = await resumeRun(options.resume, given, { signal, ...runEvents(output) })
-    await finish(result, output, { report: options.report, signal })
+    process.exitCode = await launch(options.nproc, withoutOption(process.argv.slice(2), "--nproc"), (text) =>
+      output.say(`pixelwise: ${text}`),
+    )
     return
   }
-  if (options.out === undefined)
-    throw new UserError("--out is missing: the folder to write the run to, such as --out runs/first.")
-  const file = options.config === undefined ? {} : readConfigFile(options.config)
-  const config = parseConfig({ ...file, ...withoutFileLengths(given, file) }, nameOption(given, options.config))
-  const result = await startRun(config, options.out, { signal, ...runEvents(output) })
-  await finish(result, output, { report: options.report, signal })
+  let say = (_: string) => {}
+  const signal = interruptSignal(() =>
+    say("Stopping after this step; Ctrl-C again ends at once and loses what is not saved."),
+  )
+  const group = await joinGroup({ timeout: options.groupTimeout, signal })
+  const output = group.isMain ? createOutput(options) : silent
+  say = output.say
+  const trainOnce = async (): Promise<RunResult> => {
+    const events = group.isMain ? runEvents(output) : {}
+    const given = configOptions(options)
+    if (options.resume !== undefined) {
+      if (options.out !== undefined || options.config !== undefined) {
+        throw new UserError(
+          "--resume goes on in the run's own folder with its own options; leave out --out and --config.",
+        )
+      }
+      return await resumeRun(options.resume, given, { signal, group, ...events })
+    }
+    if (options.out === undefined)
+      throw new UserError("--out is missing: the folder to write the run to, such as --out runs/first.")
+    const file = options.config === undefined ? {} : readConfigFile(options.config)
+    const config = parseConfig({ ...file, ...withoutFileLengths(given, file) }, nameOption(given, options.config))
+    return await startRun(config, options.out, { signal, group, ...events })
+  }
+  let result: RunResult
+  try {
+    result = await trainOnce()
+    await group.leave()
+  } catch (error) {
+    output.endProgress()
+    throw withWayOn(await group.fail(error), options.resume ?? options.out)
+  }
+  if (group.isMain) await finish(result, output, { report: options.report, signal })
+  else if (!result.completed) process.exitCode = 130
+}
+
+/** Where the group failed, and something was saved before. */
+function withWayOn(error: unknown, folder: string | undefined): unknown {
+  if (!(error instanceof GroupError) || folder === undefined || !existsSync(join(folder, "last.safetensors")))
+    return error
+  const text = `${error.message} What was reached is saved. Go on with the same command, but with --resume ${folder}.`
+  return new GroupError(text, { cause: error })
+}
+
+function parseCount(text: string): number {
+  const count = Number(text)
+  if (Number.isSafeInteger(count) && count >= 1) return count
+  throw new UserError(`--nproc is "${text}"; expected a whole number of at least 1.`)
+}
+
+/** Arguments without an option and its value. */
+function withoutOption(args: readonly string[], name: string): string[] {
+  return args.filter((word, k) => word !== name && args[k - 1] !== name && !word.startsWith(`${name}=`))
 }

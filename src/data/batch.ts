@@ -72,6 +72,23 @@ export async function makeBatch(
   return { ...(arrays ?? arraysFor(0, false)), shape: [indices.length, height, width], ids, step, epoch }
 }
 
+/** The parts of one batch, which have samples of one size, as a whole. */
+export function joinBatches(parts: readonly Batch[]): Batch {
+  const [first] = parts as [Batch]
+  if (parts.length === 1) return first
+  const [, h, w] = first.shape
+  const ids = parts.flatMap(({ ids }) => ids)
+  const whole = arraysFor(ids.length * h * w, first.alpha !== undefined)
+  let at = 0
+  for (const { images, masks, alpha } of parts) {
+    whole.images.set(images, 3 * at)
+    whole.masks.set(masks, at)
+    if (alpha) whole.alpha?.set(alpha, at)
+    at += masks.length
+  }
+  return { ...first, ...whole, ids, shape: [ids.length, h, w] }
+}
+
 function arraysFor(pixels: number, hasAlpha: boolean, used?: BatchArrays): BatchArrays {
   if (used?.masks.length === pixels && (used.alpha !== undefined) === hasAlpha) return used
   return {

@@ -12,8 +12,21 @@ import { buildTransform, type Transform, type TransformSpec } from "./transforms
 import type { SampleSource, VocFolder } from "./voc-folder.ts"
 import { workerPool } from "./worker-pool.ts"
 
+/** The part of the work that one of several processes has. */
+export interface Share {
+  /** 0 to size - 1. */
+  readonly rank: number
+  readonly size: number
+}
+
 export type LoaderOptions = {
+  /** Of all processes together. */
   readonly batchSize: number
+  /**
+   * Of several processes the one that this is. Of each training batch it then has its slice, the same images in the same
+   * augmentation as in the whole one; of the batches of `pass` every `size`-th.
+   */
+  readonly share?: Share
   /** How many samples each batch of `pass` has, one after the other; by default `batchSize` each. */
   readonly passSizes?: readonly number[]
   readonly transform: TransformSpec
@@ -27,8 +40,9 @@ export type LoaderOptions = {
   readonly cacheBytes?: number
 }
 
-/** All cores but one, which stays with training; at least 1, at most 4. */
-export const defaultWorkers = () => Math.max(1, Math.min(4, availableParallelism() - 1))
+/** All cores but one, which stays with training; at least 1, at most 4. @param processes that share the machine's cores */
+export const defaultWorkers = (processes = 1) =>
+  Math.max(1, Math.min(4, Math.floor(availableParallelism() / processes) - 1))
 
 /**
  * Loads a data set in batches.
@@ -47,6 +61,7 @@ export class Loader {
   readonly #source: SampleSource
   readonly #batchSize: number
   readonly #passSizes: readonly number[]
+  readonly #share: Share
   readonly #seed: number
   readonly #prefetch: number
   readonly #transform: Transform
@@ -59,6 +74,7 @@ export class Loader {
     {
       batchSize,
       passSizes,
+      share = { rank: 0, size: 1 },
       transform,
       seed = 0,
       workers = defaultWorkers(),
@@ -81,6 +97,13 @@ export class Loader {
     const sum = this.#passSizes.reduce((total, size) => total + size, 0)
     if (sum !== count)
       throw new UserError(`passSizes: got ${sum} samples in all; expected the ${count} of the data set.`)
+    const whole = Math.min(batchSize, count)
+    if (passSizes === undefined && whole % share.size !== 0) {
+      throw new UserError(
+        `A batch of ${whole} images cannot be shared out evenly among ${share.size} processes. Use a batch size that is a multiple of ${share.size}${whole < batchSize ? `, of at most the ${count} images there are` : ""}.`,
+      )
+    }
+    this.#share = share
     this.#seed = seed
     this.#prefetch = workers === 0 ? 0 : prefetch
     this.#transform = buildTransform(transform) // also checks the options here, before any worker starts
@@ -107,6 +130,11 @@ export class Loader {
     return Math.max(1, Math.floor(this.#dataset.ids.length / this.#batchSize))
   }
 
+  /** Batches in a pass over all samples, those of other processes included. */
+  get batchesInPass(): number {
+    return this.#passSizes.length
+  }
+
   /**
    * Batches for training, shuffled, without end.
    * @param startStep the first step wanted; what came before is skipped without being loaded, so a resumed run sees what the
@@ -120,7 +148,7 @@ export class Loader {
   }
 
   /**
-   * Every sample once, in order; without `passSizes` the last batch may be smaller.
+   * Every sample of this process's share once, in order; without `passSizes` the last batch may be smaller.
    * @param reuse as in `batches`
    */
   pass({ reuse = false } = {}): AsyncGenerator<Batch, void> {
@@ -136,22 +164,27 @@ export class Loader {
 
   *#trainingPlans(startStep: number): Generator<BatchPlan> {
     const perEpoch = this.stepsPerEpoch
+    const { rank, size } = this.#share
+    const part = Math.min(this.#batchSize, this.#dataset.ids.length) / size
     let order: Uint32Array = new Uint32Array()
     for (let step = startStep; ; step++) {
       const epoch = Math.floor(step / perEpoch)
-      const start = (step % perEpoch) * this.#batchSize
-      if (start === 0 || order.length === 0) {
+      const inEpoch = step % perEpoch
+      if (inEpoch === 0 || order.length === 0) {
         order = permutation(this.#dataset.ids.length, randomFor(this.#seed, epoch))
       }
-      yield { seed: this.#seed, epoch, step, indices: [...order.subarray(start, start + this.#batchSize)] }
+      const start = inEpoch * this.#batchSize + rank * part
+      yield { seed: this.#seed, epoch, step, indices: [...order.subarray(start, start + part)] }
     }
   }
 
   *#passPlans(): Generator<BatchPlan> {
     let start = 0
     for (const [step, length] of this.#passSizes.entries()) {
-      yield { seed: this.#seed, epoch: 0, step, indices: Array.from({ length }, (_, i) => start + i) }
+      const first = start
       start += length
+      if (step % this.#share.size !== this.#share.rank) continue
+      yield { seed: this.#seed, epoch: 0, step, indices: Array.from({ length }, (_, i) => first + i) }
     }
   }
 

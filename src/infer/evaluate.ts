@@ -2,7 +2,7 @@
 import type { Batch } from "../data/batch.ts"
 import { readBytes } from "../data/files.ts"
 import { ignoreIndex } from "../data/label-map.ts"
-import { defaultWorkers, Loader } from "../data/loader.ts"
+import { defaultWorkers, Loader, type Share } from "../data/loader.ts"
 import { readPngHeader } from "../data/png.ts"
 import { type Normalization, toTensorData } from "../data/transforms/index.ts"
 import type { VocFolder } from "../data/voc-folder.ts"
@@ -16,10 +16,15 @@ import { type InferenceOptions, segment } from "./segment.ts"
 /** Whole images in order, each at its own size; neighbours of one size come together (see sameSized). */
 export function evaluationLoader(
   dataset: VocFolder,
-  { workers = defaultWorkers(), normalization = {} as Normalization } = {},
+  {
+    workers = defaultWorkers(),
+    normalization = {} as Normalization,
+    share,
+  }: { workers?: number; normalization?: Normalization; share?: Share } = {},
 ): Loader {
   const passSizes = sameSized(sizesOf(dataset))
-  return new Loader(dataset, { batchSize: 1, passSizes, workers, transform: { name: "whole", ...normalization } })
+  const transform = { name: "whole", ...normalization } as const
+  return new Loader(dataset, { batchSize: 1, passSizes, workers, transform, share })
 }
 
 /** The sizes of the images, from the headers of their masks: 180 take 11 ms. */

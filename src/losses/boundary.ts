@@ -19,11 +19,15 @@ import { meanOfPixels, meanOfPresent, presentIn, regionsOf } from "./region.ts"
  * @see Kervadec et al. 2019, Boundary loss for highly unbalanced segmentation, https://arxiv.org/abs/1812.07032 (whose code
  * measures to the outermost pixel inside, so that phi is larger by 1 there)
  */
-export function boundary(logits: Tensor, target: Tensor, { weight, ignoreIndex = 255 }: LossOptions = {}): Tensor {
+export function boundary(
+  logits: Tensor,
+  target: Tensor,
+  { weight, ignoreIndex = 255, total }: LossOptions = {},
+): Tensor {
   return tidy(() => {
     const { probability, truth, counted } = regionsOf("boundary", logits, target, { weight, ignoreIndex })
     const distance = squaredDistance(truth).to({ dtype: probability.dtype }).sqrt() // [N, K, H, W]
     const signed = aten.where_self(truth, distance.neg(), distance)
-    return meanOfPresent(meanOfPixels(probability.mul(signed), counted), presentIn(truth), weight)
+    return meanOfPresent(meanOfPixels(probability.mul(signed), counted), presentIn(truth), weight, total)
   })
 }

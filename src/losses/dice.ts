@@ -22,10 +22,13 @@ export interface DiceOptions extends LossOptions {
 export function dice(
   logits: Tensor,
   target: Tensor,
-  { weight, ignoreIndex = 255, eps = 1e-5 }: DiceOptions = {},
+  { weight, ignoreIndex = 255, eps = 1e-5, total }: DiceOptions = {},
 ): Tensor {
   return tidy(() => {
-    const { both, predicted, actual, present } = overlapOf(regionsOf("dice", logits, target, { weight, ignoreIndex }))
+    const { both, predicted, actual, present } = overlapOf(
+      regionsOf("dice", logits, target, { weight, ignoreIndex }),
+      total,
+    )
     const coefficient = both.mul(2).add(eps).div(predicted.add(actual).add(eps)) // [K]
     return meanOfPresent(aten.rsub_Scalar(coefficient, 1), present, weight)
   })

@@ -23,13 +23,13 @@ export interface FocalOptions extends Omit<CrossEntropyOptions, "labelSmoothing"
 export function focal(
   logits: Tensor,
   target: Tensor,
-  { weight, ignoreIndex = 255, reduction = "mean", gamma }: FocalOptions = {},
+  { weight, ignoreIndex = 255, reduction = "mean", gamma, total }: FocalOptions = {},
 ): Tensor {
   checkShapes("focal", logits, target, weight)
   return tidy(() => {
     const plain = crossEntropy(logits, target, { ignoreIndex, reduction: "none" })
     const losses = weigh(focus(plain, gamma), target, weight, ignoreIndex)
-    return reduceLosses(losses, target, { weight, ignoreIndex, reduction })
+    return reduceLosses(losses, target, { weight, ignoreIndex, reduction, total })
   })
 }
 

@@ -18,11 +18,11 @@ import { overlapOf, regionsOf } from "./region.ts"
 export function generalizedDice(
   logits: Tensor,
   target: Tensor,
-  { weight, ignoreIndex = 255 }: LossOptions = {},
+  { weight, ignoreIndex = 255, total }: LossOptions = {},
 ): Tensor {
   return tidy(() => {
     const regions = regionsOf("generalizedDice", logits, target, { weight, ignoreIndex })
-    const { both, predicted, actual, present } = overlapOf(regions)
+    const { both, predicted, actual, present } = overlapOf(regions, total)
     const w = (weight ? present.mul(weight) : present).div(actual.mul(actual)) // [K]
     const areas = w.mul(predicted.add(actual)).sum()
     const missed = areas.sub(w.mul(both).sum(), { alpha: 2 })

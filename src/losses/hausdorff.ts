@@ -32,7 +32,7 @@ export interface HausdorffOptions extends LossOptions {
 export function hausdorff(
   logits: Tensor,
   target: Tensor,
-  { weight, ignoreIndex = 255, alpha = 2 }: HausdorffOptions = {},
+  { weight, ignoreIndex = 255, alpha = 2, total }: HausdorffOptions = {},
 ): Tensor {
   if (!(alpha > 0)) throw new UserError(`hausdorff: alpha is ${alpha}; expected a number above 0.`)
   return tidy(() => {
@@ -47,6 +47,6 @@ export function hausdorff(
     const field = power(truth).add_(power(predicted)) // [N, K, H, W]
     // Squared errors, 0 where ignored. One operator: with sub and mul backward takes three passes where this takes one.
     const squared = aten.mse_loss(probability, truth.to({ dtype: probability.dtype }), { reduction: 0 })
-    return meanOfPresent(meanOfPixels(squared.mul(field), counted), present, weight)
+    return meanOfPresent(meanOfPixels(squared.mul(field), counted), present, weight, total)
   })
 }

@@ -8,6 +8,7 @@ import { generalizedDice } from "./generalized-dice.ts"
 import { hausdorff } from "./hausdorff.ts"
 import { jaccard } from "./jaccard.ts"
 import { lovaszSoftmax } from "./lovasz-softmax.ts"
+import type { Total } from "./totals.ts"
 import { tversky } from "./tversky.ts"
 
 /** What every loss can be told. */
@@ -16,6 +17,8 @@ export interface LossOptions {
   weight?: Tensor
   /** Label of pixels that count nowhere. */
   ignoreIndex?: number
+  /** Where the batch is spread over processes. */
+  total?: Total | undefined
 }
 
 /** logits [N, K, H, W] before softmax, target [N, H, W] int64; the result is a scalar to minimise. */
@@ -47,4 +50,5 @@ export { type JaccardOptions, jaccard } from "./jaccard.ts"
 export { lovaszSoftmax } from "./lovasz-softmax.ts"
 export { type MattingOptions, mattingCrossEntropy } from "./matting.ts"
 export { hardPixels, type Mining, meanOfTopK, minedShare, type Ohem, type TopK } from "./mining.ts"
+export type { Total } from "./totals.ts"
 export { type TverskyOptions, tversky } from "./tversky.ts"

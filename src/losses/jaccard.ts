@@ -22,11 +22,11 @@ export interface JaccardOptions extends LossOptions {
 export function jaccard(
   logits: Tensor,
   target: Tensor,
-  { weight, ignoreIndex = 255, eps = 1e-5 }: JaccardOptions = {},
+  { weight, ignoreIndex = 255, eps = 1e-5, total }: JaccardOptions = {},
 ): Tensor {
   return tidy(() => {
     const regions = regionsOf("jaccard", logits, target, { weight, ignoreIndex })
-    const { both, predicted, actual, present } = overlapOf(regions)
+    const { both, predicted, actual, present } = overlapOf(regions, total)
     const either = predicted.add(actual).sub(both)
     const iou = both.add(eps).div(either.add(eps)) // [K]
     return meanOfPresent(aten.rsub_Scalar(iou, 1), present, weight)

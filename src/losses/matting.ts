@@ -1,6 +1,7 @@
 // Cross-entropy for alpha mattes: the truth is how much of a pixel the object covers, so hair and glass can be right.
 import { UserError } from "../errors.ts"
 import { aten, ShapeError, type Tensor, tidy } from "../torch/index.ts"
+import { quotient, type Total } from "./totals.ts"
 
 export interface MattingOptions {
   /** Refused: what is a class's weight where a pixel belongs to both? */
@@ -9,6 +10,8 @@ export interface MattingOptions {
   ignoreIndex?: number
   /** "none" gives the loss of each pixel, [N, H, W]. */
   reduction?: "mean" | "none"
+  /** Where the batch is spread over processes. */
+  total?: Total | undefined
 }
 
 /**
@@ -25,7 +28,7 @@ export interface MattingOptions {
 export function mattingCrossEntropy(
   logits: Tensor,
   alpha: Tensor,
-  { weight, ignoreIndex = 255, reduction = "mean" }: MattingOptions = {},
+  { weight, ignoreIndex = 255, reduction = "mean", total }: MattingOptions = {},
 ): Tensor {
   if (weight) {
     throw new UserError(
@@ -53,6 +56,6 @@ export function mattingCrossEntropy(
     const logProbability = aten.log_softmax_int(logits, 1)
     const [object, ground] = [logProbability.select(1, 1), logProbability.select(1, 0)]
     const losses = share.mul(object).add(aten.rsub_Scalar(share, 1).mul(ground)).neg().mul(counted)
-    return reduction === "none" ? losses : losses.sum().div(counted.sum().clamp({ min: 1 }))
+    return reduction === "none" ? losses : quotient(losses.sum(), counted.sum(), total)
   })
 }

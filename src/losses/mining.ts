@@ -2,6 +2,7 @@
 // while; their mean says little about the boundaries and the rare classes that are still wrong.
 import { UserError } from "../errors.ts"
 import { aten, type Tensor, tidy } from "../torch/index.ts"
+import { quotient, type Total } from "./totals.ts"
 
 /** DeepLab's: the share of pixels that count falls from all of them to `topK` in the first `steps` steps. */
 export interface TopK {
@@ -33,16 +34,17 @@ export function minedShare({ topK, steps }: TopK, step: number): number {
  * float32 of probabilities that round to 1. Those do not count as pixels here.
  * @param losses [N, H, W], weighted; 0 where ignored
  * @param share above 0, at most 1
+ * @param total where the batch is spread over processes: each takes the k largest of its own part, and the mean is of all those
  * @returns scalar []; 0 where all of the k are 0
  * @see https://github.com/tensorflow/models/blob/master/research/deeplab/utils/train_utils.py
  */
-export function meanOfTopK(losses: Tensor, share: number): Tensor {
+export function meanOfTopK(losses: Tensor, share: number, total?: Total): Tensor {
   if (!(share > 0 && share <= 1))
     throw new UserError(`top-k mining: the share is ${share}; expected above 0, at most 1.`)
   return tidy(() => {
     const k = Math.max(1, Math.trunc(share * losses.numel))
     const kept = k === losses.numel ? losses : aten.topk(losses.flatten(), k, { sorted: false })[0]
-    return kept.sum().div(kept.ne(0).sum().clamp({ min: 1 }))
+    return quotient(kept.sum(), kept.ne(0).sum(), total)
   })
 }
 

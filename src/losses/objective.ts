@@ -6,13 +6,24 @@
 //   aux, the same ---------------------------------------------------------------------- x 0.4 --'
 import { didYouMean, UserError } from "../errors.ts"
 import { interpolate } from "../nn/index.ts"
-import { aten, fromData, levers, OpError, type Tensor, tidy, upsampledCrossEntropy } from "../torch/index.ts"
+import {
+  alone,
+  aten,
+  fromData,
+  type Group,
+  levers,
+  OpError,
+  type Tensor,
+  tidy,
+  upsampledCrossEntropy,
+} from "../torch/index.ts"
 import { checkLabels, checkWeight } from "./check.ts"
 import { crossEntropy, type Reduction, reduceLosses, weigh } from "./cross-entropy.ts"
 import { focus } from "./focal.ts"
 import { type Loss, type LossName, losses, lossNames } from "./index.ts"
 import { mattingCrossEntropy } from "./matting.ts"
 import { hardPixels, type Mining, meanOfTopK, minedShare } from "./mining.ts"
+import type { Total } from "./totals.ts"
 
 /** One of the losses that are added up, and its factor. */
 export interface LossTerm {
@@ -35,6 +46,12 @@ export interface ObjectiveOptions {
   readonly alignCorners?: boolean
   /** Factor of the auxiliary head's loss. */
   readonly auxWeight?: number
+  /**
+   * The processes that share a batch. The mean over them of what each gets is the whole batch's loss: each itself gets that,
+   * where the loss is made of sums over the batch. lovasz-softmax is not, it sorts a part's pixels; its mean over the
+   * parts is minimised. Hard pixels are chosen in each part by itself, as many as its share of the whole batch.
+   */
+  readonly group?: Group
 }
 
 export interface Truth {
@@ -55,6 +72,9 @@ export type Objective = (
 ) => Tensor
 
 const IGNORE = 255
+
+const totalOf = ({ group = alone }: ObjectiveOptions): Total | undefined =>
+  group.size > 1 ? (own) => group.sum(own) : undefined
 
 /**
  * Losses that are a mean of losses of pixels, as what they make of a pixel's -log p. These can be mined, and enlarge small
@@ -102,7 +122,10 @@ export function createObjective(options: ObjectiveOptions): Objective {
     const terms = options.terms.map((term) => {
       const value = isPixelwise(term)
         ? pixelLoss(term.name, logits, target, options, step)
-        : (losses[term.name] as Loss)(atSizeOf(logits, target, options), target, { weight: options.weight })
+        : (losses[term.name] as Loss)(atSizeOf(logits, target, options), target, {
+            weight: options.weight,
+            total: totalOf(options),
+          })
       return term.factor === 1 ? value : value.mul(term.factor)
     })
     return terms.reduce((sum, value) => sum.add(value))
@@ -115,9 +138,10 @@ export function createObjective(options: ObjectiveOptions): Objective {
 }
 
 function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: ObjectiveOptions, step: number): Tensor {
-  const { weight, reduction = "mean", labelSmoothing = 0, mining } = options
+  const { weight, reduction = "mean", labelSmoothing = 0, mining, group = alone } = options
+  const total = totalOf(options)
   checkWeight(name, logits, weight)
-  const common = { weight, reduction, ignoreIndex: IGNORE }
+  const common = { weight, reduction, ignoreIndex: IGNORE, total }
   const smoothing = name === "cross-entropy" ? labelSmoothing : 0
   if (name === "cross-entropy" && !mining && (smoothing > 0 || isSameSize(logits, target))) {
     return crossEntropy(atSizeOf(logits, target, options), target, { ...common, labelSmoothing: smoothing })
@@ -132,8 +156,9 @@ function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: Obje
     each = weigh(pixelwise[name]!(nll, options), target, weight, IGNORE)
   }
   if (!mining) return reduceLosses(each, target, common)
-  if ("topK" in mining) return meanOfTopK(each, minedShare(mining, step))
-  const { threshold, minKept = Math.floor(target.numel / 16) } = mining
+  if ("topK" in mining) return meanOfTopK(each, minedShare(mining, step), total)
+  const { threshold } = mining
+  const minKept = mining.minKept === undefined ? Math.floor(target.numel / 16) : Math.ceil(mining.minKept / group.size)
   const likelihood = (nll ?? negativeLogLikelihood(logits, target, options)).detach()
   const hard = hardPixels(likelihood, target.ne(IGNORE), { threshold, minKept })
   const mined = aten.masked_fill_Scalar(target, aten.logical_not(hard), IGNORE)
@@ -152,8 +177,9 @@ function matteLoss(logits: Tensor, alpha: Tensor, options: ObjectiveOptions, ste
   const each = mattingCrossEntropy(atSizeOf(logits, alpha, options), alpha, {
     weight,
     reduction: mining ? "none" : "mean",
+    total: totalOf(options),
   })
-  const value = mining ? meanOfTopK(each, minedShare(mining, step)) : each
+  const value = mining ? meanOfTopK(each, minedShare(mining, step), totalOf(options)) : each
   return factor === 1 ? value : value.mul(factor)
 }
 

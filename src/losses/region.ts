@@ -1,6 +1,7 @@
 // What the losses of regions and of distances begin and end with: probabilities beside the truth, and a mean over classes.
 import { arange, aten, type Tensor } from "../torch/index.ts"
 import { checkLabels, checkShapes } from "./check.ts"
+import { quotient, type Total } from "./totals.ts"
 
 export interface Regions {
   /** [N, K, H, W], softmax of the logits; 0 where the pixel is ignored, which makes its gradient exactly 0. */
@@ -47,15 +48,18 @@ export function regionsOf(
   }
 }
 
-export function overlapOf({ probability, truth }: Regions): Overlap {
+export function overlapOf({ probability, truth }: Regions, total?: Total): Overlap {
   const dim = [0, 2, 3]
-  const pixels = truth.sum({ dim })
-  return {
-    both: probability.mul(truth).sum({ dim }),
-    predicted: probability.sum({ dim }),
-    actual: pixels.clamp({ min: 1 }).to({ dtype: probability.dtype }),
-    present: pixels.gt(0),
+  let both = probability.mul(truth).sum({ dim })
+  let predicted = probability.sum({ dim })
+  let actual = truth.sum({ dim }).to({ dtype: probability.dtype })
+  if (total) {
+    const all = total(aten.stack([both, predicted, actual]))
+    both = all.at(0)
+    predicted = all.at(1)
+    actual = all.at(2)
   }
+  return { both, predicted, actual: actual.clamp({ min: 1 }), present: actual.gt(0) }
 }
 
 /**
@@ -63,14 +67,11 @@ export function overlapOf({ probability, truth }: Regions): Overlap {
  * @param values [K], or [N, K] where each image counts by itself
  * @param present bool, of the same shape
  * @param weight [K]; each 1 when left out
+ * @param total where other processes have entries too; not where all have the same
  */
-export function meanOfPresent(values: Tensor, present: Tensor, weight: Tensor | undefined): Tensor {
+export function meanOfPresent(values: Tensor, present: Tensor, weight: Tensor | undefined, total?: Total): Tensor {
   const share = weight ? present.mul(weight) : present
-  const total = share.sum()
-  return values
-    .mul(share)
-    .sum()
-    .div(total.add(total.eq(0)))
+  return quotient(values.mul(share).sum(), share.sum(), total)
 }
 
 /** Of each image and class the mean over the pixels that are not ignored; 0 where all are. [N, K, H, W] to [N, K] */

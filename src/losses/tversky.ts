@@ -32,7 +32,7 @@ export interface TverskyOptions extends LossOptions {
 export function tversky(
   logits: Tensor,
   target: Tensor,
-  { weight, ignoreIndex = 255, alpha = 0.3, beta = 0.7, gamma = 1, eps = 1e-5 }: TverskyOptions = {},
+  { weight, ignoreIndex = 255, alpha = 0.3, beta = 0.7, gamma = 1, eps = 1e-5, total }: TverskyOptions = {},
 ): Tensor {
   if (!(alpha >= 0 && beta > 0 && gamma > 0)) {
     throw new UserError(
@@ -41,7 +41,7 @@ export function tversky(
   }
   return tidy(() => {
     const regions = regionsOf("tversky", logits, target, { weight, ignoreIndex })
-    const { both, predicted, actual, present } = overlapOf(regions)
+    const { both, predicted, actual, present } = overlapOf(regions, total)
     const wrong = predicted.sub(both).mul(alpha).add(actual.sub(both).mul(beta)) // [K]
     const index = both.add(eps).div(both.add(wrong).add(eps))
     const missed = aten.rsub_Scalar(index, 1)

@@ -1,17 +1,8 @@
 // Modules one after another, of which some neighbours are cheaper together than each by itself.
-import {
-  aten,
-  foldBatchNorm,
-  isGradEnabled,
-  isRecording,
-  type Limits,
-  levers,
-  type Tensor,
-  tidy,
-} from "../torch/index.ts"
+import { foldBatchNorm, isGradEnabled, isRecording, type Limits, levers, type Tensor, tidy } from "../torch/index.ts"
 import { Conv2d, pair } from "./conv.ts"
 import type { Module } from "./module.ts"
-import { BatchNorm2d } from "./norm.ts"
+import { BatchNorm2d, clamp_ } from "./norm.ts"
 import { ReLU, ReLU6 } from "./simple.ts"
 
 /**
@@ -74,6 +65,3 @@ function folded(x: Tensor, conv: Conv2d, norm: BatchNorm2d): Tensor {
     return conv.convolve(x, weight, bias)
   })
 }
-
-const clamp_ = (y: Tensor, { low, high }: Limits): Tensor =>
-  high === undefined ? aten.relu_(y) : aten.hardtanh_(y, { minVal: low, maxVal: high })

@@ -1,7 +1,9 @@
 // Normalisation layers. Fields that become checkpoint keys keep PyTorch's spelling.
 import {
+  alone,
   aten,
   batchNormClamp,
+  type Group,
   isRecording,
   type Limits,
   levers,
@@ -31,6 +33,8 @@ export class BatchNorm2d extends Module {
   momentum: number
   /** Whether the running statistics are used, and stay as they are, in training too. Weight and bias learn all the same. */
   frozen = false
+  /** The processes over whose batches together it takes statistics in training. */
+  group: Group = alone
   /** While set, it is shown each input. */
   observer: ((x: Tensor) => void) | null = null
 
@@ -62,13 +66,20 @@ export class BatchNorm2d extends Module {
   #normalize(x: Tensor, limits: Limits = {}): Tensor {
     this.observer?.(x)
     const [n, , h, w] = x.shape as [number, number, number, number]
-    const useBatch = !this.isFixed && n * h * w > 1
+    const useBatch = !this.isFixed && n * h * w * this.group.size > 1
     if (useBatch) this.num_batches_tracked.add_(1)
+    if (useBatch && this.group.size > 1) return clamp_(this.group.batchNorm(x, this), limits)
     if (levers.fuseBatchNorm && !isRecording()) return batchNormClamp(x, this, useBatch, limits)
     const { weight, bias, running_mean, running_var, momentum, eps } = this
     // cuDNN's flag is read on CUDA only
     return aten.batch_norm(x, weight, bias, running_mean, running_var, useBatch, momentum, eps, true)
   }
+}
+
+/** Everything below `low` becomes low, above `high` high, in place. */
+export function clamp_(y: Tensor, { low, high }: Limits): Tensor {
+  if (low === undefined) return y
+  return high === undefined ? aten.relu_(y) : aten.hardtanh_(y, { minVal: low, maxVal: high })
 }
 
 /** All batch-norms of a module, in order. */

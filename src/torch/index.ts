@@ -7,6 +7,7 @@ export { bytesPerElement, isFloating } from "./dtype.ts"
 export * from "./errors.ts"
 export { Generator, manualSeed, rngState, setRngState } from "./generator.ts"
 export * from "./grad-mode.ts"
+export { alone, type GradientMean, type Group, GroupError } from "./group.ts"
 export { type Index, type Slice, slice } from "./indexing.ts"
 export {
   batchNormClamp,
@@ -18,6 +19,7 @@ export {
 } from "./kernels.ts"
 export { levers } from "./levers.ts"
 export { Parameter, StateBuffer } from "./parameter.ts"
+export { groupBackends, isGroupFailure, type JoinOptions, ProcessGroup } from "./process-group.ts"
 export * from "./recording.ts"
 export * from "./runtime.ts"
 export { loadSafetensors, saveSafetensors } from "./safetensors.ts"

@@ -103,6 +103,22 @@ export interface Native {
   memory(): MemoryStats
   resetPeakMemory(): void
   releaseCachedMemory(): void
+  // native/process-group.cc; in a build without process groups the list is empty and the functions are not there
+  groupBackends: string[]
+  openStore(host: string, port: number, isServer: boolean, timeout: number): Promise<number>
+  storeSet(store: number, key: string, text: string): Promise<void>
+  storeGet(store: number, key: string): Promise<string | null>
+  storeAdd(store: number, key: string, value: number): Promise<number>
+  closeStore(store: number): Promise<void>
+  createGroup(store: number, rank: number, size: number, address: string, timeout: number): Promise<number>
+  leaveGroup(group: number): void
+  allReduce(group: number, tensor: Handle): void
+  broadcast(group: number, tensors: Handle[], root: number): void
+  allGather(group: number, tensor: Handle): Handle[]
+  barrier(group: number): Promise<void>
+  createReducer(group: number, parameters: Handle[], bucketBytes: number): number
+  prepareReduction(group: number, reducer: number, loss: Handle): void
+  releaseReducer(group: number, reducer: number): void
   buildInfo(): { libtorch: string; config: string; parallel: string; cudaDevices: number }
 }
 
@@ -116,6 +132,10 @@ export const addonPath = fileURLToPath(new URL("../../build/native/pixelwise.nod
 // Read by libgomp when it is loaded, so set before.
 process.env.OMP_WAIT_POLICY ??= "passive"
 process.env.GOMP_SPINCOUNT ??= "5000"
+
+// What c10d logs on its way to an exception (a port that is taken, a process that is gone) is told by the exception.
+process.env.GLOG_minloglevel ??= "3"
+process.env.TORCH_CPP_LOG_LEVEL ??= "FATAL"
 
 function load(): Native {
   let addon: Native

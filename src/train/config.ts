@@ -123,6 +123,12 @@ const schema = z.strictObject({
     .describe(
       "training batches, unscaled, that batch-norm's statistics are measured on before each evaluation; 0: as training left them",
     ),
+  syncBatchNorm: z
+    .boolean()
+    .default(false)
+    .describe(
+      "whether batch-norm takes its statistics over the batches of all processes, where several train together",
+    ),
   normalization: z
     .enum(normalizationNames)
     .nullable()

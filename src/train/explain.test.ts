@@ -255,6 +255,7 @@ const others: Record<keyof TrainConfig, readonly [both: object, value: unknown] 
   batchNorm: [{}, "frozen"],
   batchNormMomentum: [{}, 0.01],
   batchNormBatches: [{}, 0],
+  syncBatchNorm: [{}, true],
   normalization: [{}, "symmetric"],
   padding: [{}, "tensorflow"],
   loss: [{}, "dice"],

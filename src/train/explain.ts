@@ -398,6 +398,15 @@ function batchNormFacts(
             ),
           ]
         : []),
+      ...(config.syncBatchNorm
+        ? [
+            fact(
+              "statistics of a batch",
+              "all processes",
+              "taken over the batches of all processes that train together (with one: as ever)",
+            ),
+          ]
+        : []),
       fact(
         "before an evaluation",
         { batchNormBatches },

@@ -31,7 +31,7 @@ test("a sum, weights by the number of pixels, the auxiliary head's weight", () =
     const of = (each: typeof logits) =>
       crossEntropy(each, labels, { weight, reduction: "mean-over-pixels" }).item() +
       0.5 * dice(each, labels, { weight }).item()
-    const loss = objectiveOf(config({ ...changes, auxWeight: 0.1 }), weight)({ logits, aux }, { labels }, 0).item()
+    const loss = objectiveOf(config({ ...changes, auxWeight: 0.1 }), { weight })({ logits, aux }, { labels }, 0).item()
     expect(loss).toBeCloseTo(of(logits) + 0.1 * of(aux), 5)
   })
 })

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs"
 import { UserError } from "../errors.ts"
 import type { Mining } from "../losses/mining.ts"
 import { createObjective, isPixelwise, type LossTerm, type Objective, parseLoss } from "../losses/objective.ts"
-import type { Tensor } from "../torch/index.ts"
+import type { Group, Tensor } from "../torch/index.ts"
 import type { NameKey, TrainConfig } from "./config.ts"
 import type { RunFolder } from "./run-folder.ts"
 
@@ -67,12 +67,19 @@ export function miningOf({ topK, miningSteps, ohemThreshold, ohemMinKept }: Trai
   return undefined
 }
 
-/** @param weight [K], the class weights, where there are any; the caller's */
-export function objectiveOf(config: TrainConfig, weight?: Tensor): Objective {
+/**
+ * @param weight [K], the class weights, where there are any; the caller's
+ * @param group the processes that share a batch
+ */
+export function objectiveOf(
+  config: TrainConfig,
+  { weight, group }: { weight?: Tensor | undefined; group?: Group } = {},
+): Objective {
   const { weightReduction, labelSmoothing, focalGamma, upsampleLogits, alignCorners, auxWeight } = config
   return createObjective({
     terms: parseLoss(config.loss),
     weight,
+    group,
     reduction: weightReduction === "pixels" ? "mean-over-pixels" : "mean",
     labelSmoothing,
     mining: miningOf(config),

@@ -41,9 +41,17 @@ export type RunRecord = StepRecord | EvaluationRecord
 
 export class RunFolder {
   readonly path: string
+  /** Whether this process writes into it. */
+  readonly #isWriter: boolean
 
-  private constructor(path: string) {
+  private constructor(path: string, isWriter = true) {
     this.path = path
+    this.#isWriter = isWriter
+  }
+
+  /** The folder for a process that trains along with the one that writes into it: it reads what is there, and writes nothing. */
+  static follow(path: string): RunFolder {
+    return new RunFolder(path, false)
   }
 
   /** @throws UserError when the folder exists and is not empty: a run is never overwritten */
@@ -71,18 +79,18 @@ export class RunFolder {
   }
 
   /** @throws UserError when the folder is not a run */
-  static open(path: string): RunFolder {
+  static open(path: string, { isWriter = true } = {}): RunFolder {
     if (!existsSync(join(path, "config.json"))) {
       throw new UserError(
         `${path} is not a run folder: it has no config.json. Give the folder that "pixelwise train --out" wrote.`,
       )
     }
-    return new RunFolder(path)
+    return new RunFolder(path, isWriter)
   }
 
   /** Takes back a folder in which nothing worth keeping has come to be. */
   remove(): void {
-    rmSync(this.path, { recursive: true, force: true })
+    if (this.#isWriter) rmSync(this.path, { recursive: true, force: true })
   }
 
   file(name: string): string {
@@ -99,7 +107,12 @@ export class RunFolder {
   }
 
   writeJson(name: string, value: unknown): void {
-    writeFileAtomic(this.file(name), `${JSON.stringify(value, null, 2)}\n`)
+    this.write(name, (path) => writeFileAtomic(path, `${JSON.stringify(value, null, 2)}\n`))
+  }
+
+  /** Has a file written. @param save is given its path */
+  write(name: string, save: (path: string) => void): void {
+    if (this.#isWriter) save(this.file(name))
   }
 
   /**
@@ -108,6 +121,7 @@ export class RunFolder {
    * @throws UserError when another process has it
    */
   lock(): Disposable {
+    if (!this.#isWriter) return { [Symbol.dispose]() {} }
     const file = this.file("training.lock")
     const mine = JSON.stringify({ process: process.pid, host: hostname() })
     for (;;) {
@@ -131,6 +145,7 @@ export class RunFolder {
   // --- the log --------------------------------------------------------------------------------------------
 
   log(record: RunRecord): void {
+    if (!this.#isWriter) return
     const file = this.file("metrics.jsonl")
     try {
       appendFileSync(file, `${JSON.stringify(record)}\n`)
@@ -157,7 +172,8 @@ export class RunFolder {
   /** Drops what was logged after `step`, before the run goes on from there. */
   rewindLog(step: number): void {
     const kept = this.records().filter((record) => record.step <= step)
-    writeFileAtomic(this.file("metrics.jsonl"), kept.map((record) => `${JSON.stringify(record)}\n`).join(""))
+    const lines = kept.map((record) => `${JSON.stringify(record)}\n`)
+    this.write("metrics.jsonl", (path) => writeFileAtomic(path, lines.join("")))
   }
 
   #readJson(name: string): unknown {

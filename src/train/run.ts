@@ -14,7 +14,16 @@ import { type Scores, summarize } from "../metrics/index.ts"
 import { createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } from "../nn/index.ts"
 import { AveragedState } from "../optim/index.ts"
-import { fromData, manualSeed, type Parameter, setThreads } from "../torch/index.ts"
+import {
+  alone,
+  fromData,
+  type Group,
+  isGroupFailure,
+  manualSeed,
+  type Parameter,
+  setThreads,
+  threads,
+} from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
 import { number, plural } from "./facts.ts"
 import { initializeEncoder, initializeModel, readInitialWeights, unfoldEncoder } from "./initialize.ts"
@@ -23,6 +32,7 @@ import { initialStatisticsNotice, optimisationNotices, scheduleOf } from "./opti
 import { optimizerFor } from "./parameter-groups.ts"
 import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen, settleBatchNorm } from "./prepare.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
+import { checkAgreement, checkProgress, inStep, ofMain } from "./together.ts"
 import { type Length, Trainer, type TrainerEvents, TrainingError } from "./trainer.ts"
 import { trainTransform } from "./transforms.ts"
 
@@ -76,6 +86,8 @@ const MEASURING_SHARE = 0.1
 
 interface RunOptions extends RunEvents {
   signal?: AbortSignal
+  /** The processes that train together, each of which calls this. Only rank 0 writes. Default: this one alone. */
+  group?: Group
 }
 
 /**
@@ -84,11 +96,12 @@ interface RunOptions extends RunEvents {
  * @throws TrainingError when the loss is not finite
  */
 export async function startRun(config: TrainConfig, out: string, options: RunOptions = {}): Promise<RunResult> {
-  RunFolder.checkFree(out) // before the labels are counted, which may take a while
+  const { group = alone } = options
+  if (group.isMain) RunFolder.checkFree(out) // before the labels are counted, which may take a while
   const absolute = { ...config, data: resolve(config.data) } // eval works from any folder
   return execute(
     absolute,
-    (config, labelMap) => RunFolder.create(out, config, labelMap),
+    (config, labelMap) => (group.isMain ? RunFolder.create(out, config, labelMap) : RunFolder.follow(out)),
     { resume: false, replan: false },
     options,
   )
@@ -104,7 +117,7 @@ export async function resumeRun(
   changes: Record<string, unknown> = {},
   options: RunOptions = {},
 ): Promise<RunResult> {
-  const run = RunFolder.open(path)
+  const run = RunFolder.open(path, { isWriter: (options.group ?? alone).isMain })
   using _ = run.lock()
   if (!existsSync(run.file("last.safetensors"))) {
     throw new UserError(`The run ${path} ended before anything was saved. Remove the folder and start again.`)
@@ -131,14 +144,16 @@ async function execute(
   { resume, replan }: { resume: boolean; replan: boolean },
   options: RunOptions,
 ): Promise<RunResult> {
-  const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, signal } = options
+  const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, signal, group = alone } = options
   if (asked.threads !== null) setThreads(asked.threads)
+  else if (!process.env.OMP_NUM_THREADS) setThreads(Math.max(1, Math.floor(threads() / group.localSize)))
   const selection = classSelection(asked)
   const trainSet = openVocFolder(asked.data, { split: asked.trainSplit, ...selection })
   const valSet = openVocFolder(asked.data, { split: asked.valSplit, ...selection })
   const { labelMap } = trainSet
   const classNames = labelMap.classes.map(({ name }) => name)
   const numClasses = classNames.length
+  checkAgreement(group, asked, [...trainSet.ids, ...valSet.ids])
 
   // First what is quick to fail: the options, before weights are downloaded for them.
   const isPretrained = !resume && (asked.weights ?? asked.initFrom) !== null
@@ -156,6 +171,7 @@ async function execute(
   const isFolded = initial !== null && model.backbone !== undefined && foldedBatchNorms(model.backbone).length > 0
   config = settleBatchNorm(config, isFolded)
   applyToLayers(config, model)
+  if (config.syncBatchNorm) for (const norm of batchNormsOf(model)) norm.group = group
   model.to({ memoryFormat: preferredMemoryFormat(model) })
 
   const total = trainSet.ids.length + valSet.ids.length
@@ -165,23 +181,25 @@ async function execute(
   using optimizer = optimizerFor(model, config)
   using average = config.average > 0 ? new AveragedState(model.stateDict(), config.average) : undefined
 
-  const workers = config.workers ?? defaultWorkers()
+  const workers = config.workers ?? defaultWorkers(group.localSize)
   const { batchSize, accumulate, seed, crop: cropSize, alignCorners } = config
   const normalization = normalizations[normalizationOf(config)]
   // Before the workers start: while they do, each image takes ten times as long, and few evaluations would seem affordable.
-  const scoringSeconds = await estimateEvaluation(model, valSet, { normalization })
+  const scoringSeconds = ofMain(group, await estimateEvaluation(model, valSet, { normalization })) / group.size
   await using trainLoader = new Loader(trainSet, {
     batchSize,
+    share: group,
     seed,
     workers,
-    cacheBytes: config.cache === null ? defaultCacheBytes() : config.cache * 2 ** 20,
+    cacheBytes: (config.cache === null ? defaultCacheBytes() : config.cache * 2 ** 20) / group.localSize,
     transform: trainTransform(config, labelMap, census),
   })
-  await using valLoader = evaluationLoader(valSet, { workers, normalization })
+  await using valLoader = evaluationLoader(valSet, { workers, normalization, share: group })
 
   // On the same crops each time, so that a resumed run repeats them.
   await using measuring = new Loader(trainSet, {
     batchSize,
+    share: group,
     seed,
     workers,
     transform: { name: "randomCrop", cropSize, scale: [1, 1], fill: true, alignCorners, flip: 0, ...normalization },
@@ -189,40 +207,40 @@ async function execute(
   let measuringBatches = Math.min(config.batchNormBatches, measuring.stepsPerEpoch)
   async function* measuringPasses(signal?: AbortSignal): AsyncGenerator<() => void> {
     if (measuringBatches === 0) return
-    for await (const {
-      images,
-      shape: [n, h, w],
-      step,
-    } of measuring.batches()) {
-      signal?.throwIfAborted()
-      yield () => model.call(fromData(images, [n, 3, h, w]))
-      if (step === measuringBatches - 1) return
+    for await (const batch of inStep(group, measuring.batches(), { rounds: 0, signal })) {
+      const [n, h, w] = batch.shape
+      yield () => model.call(fromData(batch.images, [n, 3, h, w]))
+      if (batch.step === measuringBatches - 1) return
     }
   }
 
   let predictions: Prediction[] = []
-  const shown = evenlySpread(valSet.ids.length, SHOWN_IMAGES)
+  const shown = evenlySpread(valSet.ids, SHOWN_IMAGES)
   const runEvaluation = async (signal?: AbortSignal): Promise<Scores> => {
-    predictions = []
-    let index = 0
-    await measureBatchNorms(model, measuringPasses(signal))
-    const matrix = await evaluate(model, valLoader.pass(), numClasses, {
-      signal,
+    const own: Prediction[] = []
+    let done = 0
+    await measureBatchNorms(model, measuringPasses(signal), group)
+    const rounds = Math.ceil(valLoader.batchesInPass / group.size)
+    const matrix = await evaluate(model, inStep(group, valLoader.pass(), { rounds, signal }), numClasses, {
       onBatch: ({ ids }, labels) => {
         const size = labels.length / ids.length
-        for (const k of ids.keys()) {
-          if (shown.has(index)) predictions.push({ index, labels: labels.slice(k * size, (k + 1) * size) })
-          index++
+        for (const [k, id] of ids.entries()) {
+          const index = shown.get(id)
+          if (index !== undefined) own.push({ index, labels: labels.slice(k * size, (k + 1) * size) })
         }
-        onEvaluating?.(index, valSet.ids.length)
+        done += ids.length * group.size
+        onEvaluating?.(Math.min(done, valSet.ids.length), valSet.ids.length)
       },
     })
+    matrix.counts.set(group.sumNumbers(matrix.counts))
+    predictions = group.gather(own).flat()
+    predictions.sort((a, b) => a.index - b.index)
     return summarize(matrix, labelMap)
   }
   const length = lengthOf(config, trainLoader.stepsPerEpoch)
   const steps = "steps" in length ? length.steps : undefined
   const schedule = scheduleOf(config, steps)
-  const smallest = Math.min(batchSize, trainSet.ids.length)
+  const smallest = Math.min(batchSize, trainSet.ids.length) / (config.syncBatchNorm ? 1 : group.size)
   if (smallest === 1 && Math.max(...cropSize) <= model.stride) {
     throw new UserError(
       `Crops of ${cropSize.join("x")} pixels one at a time leave ${config.model} a single pixel at its deepest level, whose batch-norm would never learn its statistics. ` +
@@ -242,7 +260,7 @@ async function execute(
       )
     } else onNotice?.(`${folded} and stays so.`)
   }
-  const passSeconds = config.budget === null ? 0 : await secondsOfPass(model, measuringPasses())
+  const passSeconds = config.budget === null ? 0 : await secondsOfPass(model, measuringPasses(), group)
   if (config.budget !== null && passSeconds * measuringBatches > MEASURING_SHARE * config.budget) {
     const wanted = measuringBatches
     measuringBatches = Math.max(1, Math.floor((MEASURING_SHARE * config.budget) / passSeconds))
@@ -282,9 +300,10 @@ async function execute(
   if (steps !== undefined && !resume) warnOfStatistics(steps)
   const trainer = new Trainer({
     model,
+    group,
     optimizer,
     average,
-    objective: objectiveOf(config, weight),
+    objective: objectiveOf(config, { weight, group }),
     learningRate: config.learningRate,
     schedule,
     accumulate,
@@ -302,7 +321,9 @@ async function execute(
     run,
   })
   if (resume) trainer.resume({ replan })
-  else if (trainer.evaluationsLeft < config.evaluations) {
+  checkProgress(group, trainer.state.step)
+  for (const state of [model, optimizer, average]) group.copyFromMain(state?.stateDict().values() ?? [])
+  if (!resume && trainer.evaluationsLeft < config.evaluations) {
     onNotice?.(
       `The budget has room for ${plural(trainer.evaluationsLeft, "evaluation")} of the ${config.evaluations} asked for: one takes about ${number(Math.ceil(evaluationSeconds))} s, and together they get a tenth.`,
     )
@@ -324,7 +345,7 @@ async function execute(
   } catch (error) {
     // A file found damaged in mid-training: once it is mended or taken off the list, the run can go on from here.
     if (trainer.state.step === 0 && !resume && !(error instanceof TrainingError)) run.remove()
-    else if (error instanceof UserError) trainer.save()
+    else if (error instanceof UserError || isGroupFailure(error)) trainer.save()
     throw error
   }
 }
@@ -333,7 +354,11 @@ async function execute(
  * Seconds that one of the passes takes with which batch-norm is measured, loading included: of two the second, because the first of
  * all takes longer; 0 where there is nothing to measure. The model is then as before.
  */
-async function secondsOfPass(model: SegmentationModel, passes: AsyncIterable<() => void>): Promise<number> {
+async function secondsOfPass(
+  model: SegmentationModel,
+  passes: AsyncIterable<() => void>,
+  group: Group,
+): Promise<number> {
   let seconds = 0
   async function* two(): AsyncGenerator<() => void> {
     let [start, count] = [performance.now(), 0]
@@ -347,13 +372,18 @@ async function secondsOfPass(model: SegmentationModel, passes: AsyncIterable<() 
   }
   using kept = new KeptStatistics(model)
   kept.keep()
-  await measureBatchNorms(model, two())
+  await measureBatchNorms(model, two(), group)
   kept.restore()
-  return seconds
+  return ofMain(group, seconds)
 }
 
-function evenlySpread(total: number, count: number): Set<number> {
-  return new Set(
-    Array.from({ length: Math.min(count, total) }, (_, k) => Math.floor((k * total) / Math.min(count, total))),
+/** Some of the names, with their positions. */
+function evenlySpread(ids: readonly string[], most: number): Map<string, number> {
+  const count = Math.min(most, ids.length)
+  return new Map(
+    Array.from({ length: count }, (_, k) => {
+      const index = Math.floor((k * ids.length) / count)
+      return [ids[index]!, index]
+    }),
   )
 }

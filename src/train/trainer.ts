@@ -1,6 +1,6 @@
 // The Trainer: steps, evaluations between them, the best weights kept, a stop at any time without loss.
 // It knows nothing of file formats or of the command line: it is given batches, and a way to evaluate.
-import type { Batch } from "../data/batch.ts"
+import { type Batch, joinBatches } from "../data/batch.ts"
 import { copyFileAtomic } from "../files.ts"
 import type { Objective } from "../losses/objective.ts"
 import type { Scores } from "../metrics/index.ts"
@@ -15,10 +15,22 @@ import {
   type Optimizer,
   type Schedule,
 } from "../optim/index.ts"
-import { fromData, type Parameter, rngState, setRngState, type Tensor, tidy } from "../torch/index.ts"
+import {
+  alone,
+  fromData,
+  type GradientMean,
+  type Group,
+  manualSeed,
+  type Parameter,
+  rngState,
+  setRngState,
+  type Tensor,
+  tidy,
+} from "../torch/index.ts"
 import { loadState, type Progress, saveBatch, saveState, saveWeights } from "./checkpoint.ts"
 import { firstNonFiniteOutput } from "./non-finite.ts"
 import type { EvaluationRecord, RunFolder, StepRecord } from "./run-folder.ts"
+import { isFiniteInAll, isStopped, ofMain } from "./together.ts"
 
 /** A number of optimizer steps, or seconds in which training and its evaluations must fit. */
 export type Length = { readonly steps: number } | { readonly seconds: number }
@@ -33,6 +45,11 @@ export interface BatchSource {
 
 export interface TrainerParts {
   readonly model: SegmentationModel
+  /**
+   * The processes that train it together: each with its part of each batch, all with the same weights. Rank 0's clock counts,
+   * and what is wanted of one (a stop) is done by all after the same step. Default: there is only this one.
+   */
+  readonly group?: Group
   readonly optimizer: Optimizer
   /** Averages of the model's weights: what is evaluated and kept as best, where given. */
   readonly average?: AveragedState | undefined
@@ -77,6 +94,7 @@ const NEVER = 2
 
 export class Trainer {
   readonly #parts: TrainerParts
+  readonly #group: Group
   readonly #parameters: readonly Parameter[]
   readonly #statistics: KeptStatistics
   #savedStep = 0
@@ -87,6 +105,7 @@ export class Trainer {
 
   constructor(parts: TrainerParts) {
     this.#parts = parts
+    this.#group = parts.group ?? alone
     this.#parameters = parts.model.parameters()
     this.#statistics = new KeptStatistics(parts.model)
     this.#secondsPerEvaluation = parts.evaluationSeconds
@@ -131,12 +150,14 @@ export class Trainer {
    */
   async train(events: TrainerEvents & { signal?: AbortSignal } = {}): Promise<boolean> {
     const { run } = this.#parts
+    using gradients = this.#group.meanGradients(this.#parameters)
     try {
-      return await this.#train(events)
+      return await this.#train(events, gradients)
     } catch (error) {
       this.#takeBackStep()
       if (error instanceof TrainingError) {
-        if (this.#hasEarlierSave) copyFileAtomic(run.file("last.safetensors"), run.file("earlier.safetensors"))
+        if (this.#hasEarlierSave)
+          run.write("earlier.safetensors", (path) => copyFileAtomic(run.file("last.safetensors"), path))
         this.save()
       }
       throw error
@@ -145,8 +166,12 @@ export class Trainer {
     }
   }
 
-  async #train({ signal, onStep, onEvaluation }: TrainerEvents & { signal?: AbortSignal }): Promise<boolean> {
+  async #train(
+    { signal, onStep, onEvaluation }: TrainerEvents & { signal?: AbortSignal },
+    gradients: GradientMean,
+  ): Promise<boolean> {
     const { run, loader, length, accumulate = 1 } = this.#parts
+    const group = this.#group
     const steps = "steps" in length ? length.steps : undefined
     let progress = this.progress
     let waited = loader.waitSeconds
@@ -154,24 +179,23 @@ export class Trainer {
     let saved = performance.now()
     let mark = performance.now()
 
-    const evaluateIfDue = async (): Promise<void> => {
-      if (progress < this.#state.nextEvaluation) return
-      await this.#evaluate(progress, onEvaluation, signal)
+    /** @returns false when it was stopped meanwhile */
+    const evaluateIfDue = async (): Promise<boolean> => {
+      if (progress < this.#state.nextEvaluation) return true
+      const isComplete = await this.#evaluate(progress, onEvaluation, signal)
       saved = mark = performance.now()
+      return isComplete
     }
     const isDone = () => progress >= 1 && this.#state.nextEvaluation === NEVER
 
-    await evaluateIfDue() // a run that was stopped in an evaluation begins with it
-    if (!isDone() && !signal?.aborted) {
+    // A run that was stopped in an evaluation begins with it.
+    if ((await evaluateIfDue()) && !isDone() && !isStopped(group, signal)) {
       let losses: number[] = [] // of the batches that the next step is made of
       let images = 0
       for await (const batch of loader.batches({ startStep: this.#state.step * accumulate, reuse: true })) {
-        if (losses.length === 0) {
-          if (signal?.aborted) break
-          this.#beginStep()
-        }
-        losses.push(this.#backward(batch))
-        images += batch.ids.length
+        if (losses.length === 0) this.#beginStep()
+        losses.push(this.#backward(batch, losses.length === accumulate - 1 ? gradients : null))
+        images += batch.ids.length * group.size
         if (losses.length < accumulate) continue
         const at = { progress, step: this.#state.step, steps }
         const learningRate = this.#parts.learningRate * this.#parts.schedule(at)
@@ -199,8 +223,11 @@ export class Trainer {
         progress = Math.max(progress, this.progress) // an evaluation that took longer than expected must not turn it back
         onStep?.(record, progress)
 
-        if (!signal?.aborted) await evaluateIfDue()
-        if (isDone() || signal?.aborted) break
+        // The one exchange for all that is decided by a clock or a user.
+        const ofMain = [progress, this.#state.trainSeconds].map((value) => (group.isMain ? value : 0))
+        const [stops, ...times] = group.sumNumbers([signal?.aborted ? 1 : 0, ...ofMain])
+        ;[progress, this.#state.trainSeconds] = times as [number, number]
+        if (stops! > 0 || !(await evaluateIfDue()) || isDone()) break
         if (now - saved > 1000 * SAVE_EVERY) {
           this.save()
           saved = now
@@ -214,7 +241,7 @@ export class Trainer {
   /** Writes last.safetensors: everything that the next step depends on. */
   save(): void {
     this.#savedStep = this.#state.step
-    saveState(this.#parts.run.file("last.safetensors"), this.#parts, this.#state)
+    this.#parts.run.write("last.safetensors", (path) => saveState(path, this.#parts, this.#state))
   }
 
   /** Whether last.safetensors is older than the state now: from before a loss that grew until it was no number. */
@@ -242,16 +269,20 @@ export class Trainer {
     optimizer.zeroGrad()
     this.#statistics.keep()
     this.#rng = rngState().keep()
+    // Other numbers than rank 0's, whose generator is the run's; by the step, so that a resumed run draws them again.
+    if (this.#group.rank > 0) manualSeed(this.#group.rank * 2 ** 32 + this.#state.step)
   }
 
   /**
    * Adds a batch's part to the gradients: with `accumulate` batches each counts that fraction. Means of losses are then
    * those of one large batch, exactly if the batches have equally many labelled pixels, as batch-norm has its own batch.
-   * @returns the batch's loss
+   * @param gradients given with the step's last batch: what brings the processes' gradients together
+   * @returns the batch's loss, of all processes
    * @throws TrainingError when loss or gradients are not finite
    */
-  #backward(batch: Batch): number {
+  #backward(batch: Batch, gradients: GradientMean | null): number {
     const { model, objective, accumulate = 1 } = this.#parts
+    const group = this.#group
     const {
       images,
       masks,
@@ -264,22 +295,30 @@ export class Trainer {
       const labels = fromData(masks, [n, h, w]).to({ dtype: "int64" })
       const truth = { labels, alpha: alpha && fromData(alpha, [n, h, w]) }
       const result = objective(output, truth, this.#state.step)
-      const value = result.item()
-      if (Number.isFinite(value)) (accumulate === 1 ? result : result.div(accumulate)).backward()
+      const value = group.sumNumbers([result.item()])[0]! / group.size
+      if (Number.isFinite(value)) {
+        const share = accumulate === 1 ? result : result.div(accumulate)
+        gradients?.prepare(share)
+        share.backward()
+      }
       return value
     })
     if (!Number.isFinite(value)) throw this.#failure(batch, rng, `The loss is ${value}`)
     // 1.5 ms of the 560 of a step of LR-ASPP on mobilenet_v2_0.35 (164 gradients, 8 crops of 256x256, two busy cores).
     this.#gradientNorm = gradientNorm(this.#parameters)
-    if (!Number.isFinite(this.#gradientNorm)) {
+    // A mean is the same in all processes.
+    const isLearnable = gradients ? Number.isFinite(this.#gradientNorm) : isFiniteInAll(group, this.#gradientNorm)
+    if (!isLearnable) {
       const name = firstNonFinite(model.namedParameters())
-      if (name !== null) throw this.#failure(batch, rng, `The gradient of ${name} is not finite`) // else: only its square is not
+      const names = group.gather(name).filter((name) => name !== null)
+      if (names.length > 0) throw this.#failure(batch, rng, `The gradient of ${names[0]} is not finite`) // else: only its square is not
     }
     return value
   }
 
   #finishStep(learningRate: number): void {
     const { optimizer, average, clip } = this.#parts
+    this.#statistics.meanOver(this.#group)
     if (clip?.value !== undefined) {
       clipByValue(this.#parameters, clip.value)
       this.#gradientNorm = gradientNorm(this.#parameters)
@@ -302,33 +341,39 @@ export class Trainer {
   }
 
   /**
-   * The error for a batch that gave no number, which it keeps in bad-batch.safetensors.
+   * The error for a batch that gave no number in one of the processes, which it keeps in bad-batch.safetensors.
    * @param rng the generator's state before its forward
    */
   #failure(batch: Batch, rng: Tensor, what: string): TrainingError {
     const { run, model, learningRate } = this.#parts
     const { step } = this.#state
-    saveBatch(run.file("bad-batch.safetensors"), batch)
+    const whole = joinBatches(this.#group.gather(batch))
+    run.write("bad-batch.safetensors", (path) => saveBatch(path, whole))
     this.#takeBackStep() // so that the same forward can be made again
     const cause = tidy(() => {
       const before = rngState() // of the whole step, whose first batches drew numbers of their own
       setRngState(rng)
       const found = firstNonFiniteOutput(model, batch)
       setRngState(before)
-      return found ?? "every layer's output is finite"
+      return this.#group.gather(found).find((found) => found !== null) ?? "every layer's output is finite"
     })
     return new TrainingError(
-      `${what} at step ${step + 1} (images ${batch.ids.join(", ")}): ${cause}. ` +
+      `${what} at step ${step + 1} (images ${whole.ids.join(", ")}): ${cause}. ` +
         `${run.file("last.safetensors")} holds the state before this step and bad-batch.safetensors its images. ` +
         `Go on with a lower learning rate: --resume ${run.path} --learning-rate ${Number((learningRate / 10).toPrecision(3))}` +
         `${this.#hasEarlierSave ? `; if the loss had grown before, first copy earlier.safetensors, the state of step ${this.#savedStep}, over last.safetensors` : ""}.`,
     )
   }
 
-  async #evaluate(progress: number, onEvaluation: TrainerEvents["onEvaluation"], signal?: AbortSignal): Promise<void> {
+  /** @returns false when it was stopped meanwhile, and stays due */
+  async #evaluate(
+    progress: number,
+    onEvaluation: TrainerEvents["onEvaluation"],
+    signal?: AbortSignal,
+  ): Promise<boolean> {
     const { run, model, average, evaluate } = this.#parts
     const start = performance.now()
-    const spent = () => (performance.now() - start) / 1000
+    const spent = () => ofMain(this.#group, (performance.now() - start) / 1000)
     this.save() // an evaluation may take minutes, and memory
     let record: EvaluationRecord
     average?.swap()
@@ -340,10 +385,10 @@ export class Trainer {
       if (this.#state.best === null || score > this.#state.best) {
         this.#state.best = score
         const notes = { ...this.#parts.weightNotes, step: String(this.#state.step), meanIoU: String(score) }
-        saveWeights(run.file("best.safetensors"), model, notes)
+        run.write("best.safetensors", (path) => saveWeights(path, model, notes))
       }
     } catch (error) {
-      if (signal?.aborted) return // it stays due
+      if ((error as Error).name === "AbortError") return false
       throw error
     } finally {
       average?.swap()
@@ -351,10 +396,12 @@ export class Trainer {
     run.log(record)
     run.writeJson("scores.json", record.scores)
     await onEvaluation?.(record)
-    this.#state.evaluationSeconds += spent() // pictures and checkpoints count too
+    const seconds = spent() // pictures and checkpoints count too
+    this.#state.evaluationSeconds += seconds
     this.#state.evaluations++
-    this.#secondsPerEvaluation = spent()
+    this.#secondsPerEvaluation = seconds
     this.#state.nextEvaluation = progress >= 1 ? NEVER : progress + (1 - progress) / this.evaluationsLeft
     this.save()
+    return true
   }
 }

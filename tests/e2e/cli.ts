@@ -14,8 +14,14 @@ export interface Finished {
 }
 
 /** Starts `pixelwise ...args`; the promise is fulfilled when it ends. */
-export function start(...args: string[]): { child: ChildProcess; finished: Promise<Finished> } {
-  const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, NO_COLOR: "1" } })
+export const start = (...args: string[]) => startWith({}, ...args)
+
+/** The same with more in its environment. */
+export function startWith(
+  env: Record<string, string>,
+  ...args: string[]
+): { child: ChildProcess; finished: Promise<Finished> } {
+  const child = spawn(process.execPath, [main, ...args], { env: { ...process.env, NO_COLOR: "1", ...env } })
   let [stdout, stderr] = ["", ""]
   child.stdout.on("data", (chunk) => {
     stdout += chunk
