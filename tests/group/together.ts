@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process"
 import { createServer } from "node:net"
 import { join } from "node:path"
+import { onTestFinished } from "vitest"
 
 const script = join(import.meta.dirname, "scenarios.ts")
 
@@ -48,6 +49,7 @@ export function startMember(scenario: string, rank: number, options: StartOption
   }
   const begin = performance.now()
   const child = spawn(command!, args, { env, stdio: ["ignore", "pipe", "pipe"] })
+  onTestFinished(() => void child.kill("SIGKILL")) // one that failed may have left it at work
   let [stdout, stderr] = ["", ""]
   child.stdout!.on("data", (chunk) => {
     stdout += chunk
