@@ -15,6 +15,7 @@ import { refuseIdleTransforms } from "./transforms.ts"
 
 const size = z.tuple([z.int().positive(), z.int().positive()])
 const fraction = z.number().min(0).max(1)
+const jitter = z.number().min(0).nullable().default(null)
 // optim/schedules.ts's Position
 const position = z
   .number()
@@ -212,13 +213,13 @@ const schema = z.strictObject({
     .positive()
     .nullable()
     .default(null)
-    .describe("base learning rate; 5e-4 with --weights, else 1e-3, when left out"),
+    .describe("base learning rate; 2e-4 with --weights, else 1e-3, when left out"),
   headRate: z
     .number()
     .positive()
     .nullable()
     .default(null)
-    .describe("factor of the learning rate of all but the encoder; 8 with --weights, else 1, when left out"),
+    .describe("factor of the learning rate of all but the encoder; 10 with --weights, else 1, when left out"),
   auxRate: z
     .number()
     .positive()
@@ -353,8 +354,9 @@ const schema = z.strictObject({
     .describe("sides after --resize-range are multiples of this, plus 1: the output stride"),
   scale: z
     .tuple([z.number().positive(), z.number().positive()])
-    .default([0.5, 2])
-    .describe("smallest,largest random scale"),
+    .nullable()
+    .default(null)
+    .describe("smallest,largest random scale; 0.5,1.5 with --weights, else 0.5,2, when left out"),
   scaleStep: z.number().min(0).default(0).describe("scales in steps of this, such as 0.25; 0 for any in between"),
   fill: z
     .boolean()
@@ -389,9 +391,11 @@ const schema = z.strictObject({
     .describe("probability that a crop contains one of --crop-classes where its picture does; 0.5 when left out"),
   flip: fraction.default(0.5).describe("probability of a left-right flip"),
   verticalFlip: fraction.default(0).describe("probability of an up-down flip"),
-  brightness: z.number().min(0).default(0).describe("random brightness: 0.4 is a factor from 0.6 to 1.4"),
-  contrast: z.number().min(0).default(0).describe("random contrast: a factor about the mean grey, as for brightness"),
-  saturation: z.number().min(0).default(0).describe("random saturation: a factor about each pixel's grey"),
+  brightness: jitter.describe(
+    "random brightness: 0.4 is a factor from 0.6 to 1.4; 0.3 with --weights, else 0, when left out",
+  ),
+  contrast: jitter.describe("random contrast: a factor about the mean grey; when left out as brightness"),
+  saturation: jitter.describe("random saturation: a factor about each pixel's grey; when left out as brightness"),
   hue: z.number().min(0).max(0.5).default(0).describe("random hue: largest shift, as a part of the colour circle"),
   grayscale: fraction.default(0).describe("probability of a picture without colour"),
   blur: fraction.default(0).describe("probability of a Gaussian blur"),
@@ -491,7 +495,7 @@ export function parseConfig(
   if (lengths.length > 1) {
     throw new UserError(`${lengths.map(name).join(" and ")} exclude each other: give one length.`)
   }
-  if (config.scale[0] > config.scale[1]) {
+  if (config.scale && config.scale[0] > config.scale[1]) {
     throw new UserError(`${name("scale")} is ${config.scale.join(",")}: the smallest scale comes first.`)
   }
   if (given.others !== undefined && config.classes === null && given.others !== "void") {

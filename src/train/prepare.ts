@@ -9,7 +9,13 @@ import { warmupOf } from "./optimisation.ts"
 import type { Length } from "./trainer.ts"
 
 /** A configuration that leaves nothing open but the number of threads, of workers, and the cache. */
-export type ResolvedConfig = TrainConfig & { readonly learningRate: number }
+export type ResolvedConfig = TrainConfig & {
+  readonly learningRate: number
+  readonly scale: readonly [number, number]
+  readonly brightness: number
+  readonly contrast: number
+  readonly saturation: number
+}
 
 /** What the user leaves open is decided by the weights, and kept in the run's configuration. */
 export function resolveOpen(
@@ -20,15 +26,21 @@ export function resolveOpen(
   const { normalization = "imagenet", padding = "symmetric" } = initial?.preprocessing ?? {}
   const encoder = encoderNameOf(config.model, config.encoder)
   const hasPadding = encoder !== null && findEncoder(encoder).entry.takes.includes("padding")
+  const jitter = isFineTuning ? 0.3 : 0
   return {
     ...config,
     normalization: config.normalization ?? normalization,
     padding: config.padding ?? (hasPadding ? padding : null),
     // A new head has everything to learn; what the encoder knows must not be shaken off meanwhile.
-    learningRate: config.learningRate ?? (isFineTuning ? 5e-4 : 1e-3),
-    headRate: config.headRate ?? (isFineTuning && config.lastLayerMultiplier === 1 ? 8 : null),
+    learningRate: config.learningRate ?? (isFineTuning ? 2e-4 : 1e-3),
+    headRate: config.headRate ?? (isFineTuning && config.lastLayerMultiplier === 1 ? 10 : null),
     warmup: warmupOf(config),
     freeze: config.freeze ?? (isFineTuning ? 4 : 0),
+    // Data sets that are small enough to need pretrained weights are learned by heart in minutes.
+    scale: config.scale ?? (isFineTuning ? [0.5, 1.5] : [0.5, 2]),
+    brightness: config.brightness ?? jitter,
+    contrast: config.contrast ?? jitter,
+    saturation: config.saturation ?? jitter,
   }
 }
 

@@ -5,12 +5,13 @@ import type { LabelMap } from "../data/label-map.ts"
 import { normalizations, type TransformSpec } from "../data/transforms/index.ts"
 import { didYouMean, UserError } from "../errors.ts"
 import { type NameKey, normalizationOf, type TrainConfig } from "./config.ts"
+import type { ResolvedConfig } from "./prepare.ts"
 
 /** In --crop-classes: the classes with fewer pixels than the median class. */
 const rare = "rare"
 
 /** The training crops of a configuration. @throws UserError when `cropClasses` names what is not there */
-export function trainTransform(config: TrainConfig, labelMap: LabelMap, census: Census): TransformSpec {
+export function trainTransform(config: ResolvedConfig, labelMap: LabelMap, census: Census): TransformSpec {
   const { crop, scale, scaleStep, fill, alignCorners, flip, verticalFlip } = config
   const { brightness, contrast, saturation, hue, grayscale, blur } = config
   const { resizeRange, resizeFactor, rotation, rotationProbability, padPixel, cropClasses, classCrop, blurSigma } =
