@@ -18,7 +18,7 @@ interface Run {
 export function writeEffects(
   runs: readonly Run[],
   options: Readonly<Record<string, readonly string[]>>,
-  { steps, folder }: { steps: number; folder: string },
+  { steps, recipe, folder }: { steps: number; recipe: readonly string[]; folder: string },
 ): void {
   const tables = Array.from(
     groupBy(runs, ({ set }) => set),
@@ -34,7 +34,7 @@ export function writeEffects(
       return table(set, variants, options)
     },
   )
-  writeFileSync(join(folder, "effects.md"), page(tables, { steps, seeds: new Set(runs.map(({ seed }) => seed)).size }))
+  writeFileSync(join(folder, "effects.md"), page(tables, { steps, recipe, seeds: new Set(runs.map(({ seed }) => seed)).size }))
 }
 
 interface Variant {
@@ -101,11 +101,14 @@ function chart(set: string, variants: readonly Variant[]): string {
   })
 }
 
-const page = (tables: readonly string[], { steps, seeds }: { steps: number; seeds: number }): string =>
+const page = (
+  tables: readonly string[],
+  { steps, recipe, seeds }: { steps: number; recipe: readonly string[]; seeds: number },
+): string =>
   `<!-- Written by bench/effects.ts -->
 # What class weights, hard pixels and a slow start change
 
-LR-ASPP on a pretrained MobileNetV2 of width 0.35, ${steps} steps from the defaults, ${seeds} seeds; per cent on the validation split, mean
+LR-ASPP on a pretrained MobileNetV2 of width 0.35, ${steps} steps with `${recipe.join(" ")}`, ${seeds} seeds; per cent on the validation split, mean
 (smallest to largest) over the seeds. Within a seed all variants see the same pictures in the same order. Where the seeds do not agree about the sign, nothing was shown: the
 spread within a row is what chance alone does. The last column is the rarest class of the split.
 

@@ -19,6 +19,12 @@ const variants = {
   "slow start": ["--slow-start", "0.1"],
 } satisfies Record<string, string[]>
 
+/** Fast enough for few steps. */
+const recipe = [
+  ...["--learning-rate", "5e-4", "--head-rate", "8", "--scale", "0.5,2"],
+  ...["--brightness", "0", "--contrast", "0", "--saturation", "0"],
+]
+
 const { values } = parseArgs({
   options: {
     voc: { type: "string" },
@@ -58,11 +64,21 @@ for (const [done, { path, flags }] of runs.entries()) {
   if (isComplete(path)) continue
   rmSync(path, { recursive: true, force: true }) // of a run that was cut off
   console.error(`${done} of ${runs.length} runs; ${path}`)
-  const common = ["--model", "lraspp", "--encoder", "mobilenet_v2_0.35", "--weights", weights, "--steps", steps]
+  const common = [
+    "--model",
+    "lraspp",
+    "--encoder",
+    "mobilenet_v2_0.35",
+    "--weights",
+    weights,
+    "--steps",
+    steps,
+    ...recipe,
+  ]
   execFileSync(
     process.execPath,
     [join(root, "bin/pixelwise.js"), "train", ...common, ...flags, "--evaluations", "5", "--out", path],
     { stdio: ["ignore", "ignore", "inherit"] },
   )
 }
-writeEffects(runs, variants, { steps: Number(steps), folder: join(root, "docs") })
+writeEffects(runs, variants, { steps: Number(steps), recipe, folder: join(root, "docs") })

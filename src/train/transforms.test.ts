@@ -4,9 +4,10 @@ import { parseLabelMap } from "../data/label-map.ts"
 import { buildTransform } from "../data/transforms/index.ts"
 import { UserError } from "../errors.ts"
 import { parseConfig } from "./config.ts"
+import { resolveOpen } from "./prepare.ts"
 import { rareClasses, trainTransform } from "./transforms.ts"
 
-const config = (changes: Record<string, unknown> = {}) => parseConfig({ data: "none", ...changes })
+const config = (changes: Record<string, unknown> = {}) => resolveOpen(parseConfig({ data: "none", ...changes }), null)
 const labelMap = parseLabelMap(["background", "cat", "dog", "rat"], "test")
 const census = {
   pixels: Float64Array.of(1000, 30, 20, 0),
