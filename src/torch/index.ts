@@ -9,11 +9,13 @@ export { Generator, manualSeed, rngState, setRngState } from "./generator.ts"
 export * from "./grad-mode.ts"
 export { type Index, type Slice, slice } from "./indexing.ts"
 export {
+  atrousConv2d,
   batchNormClamp,
   depthwiseConv2d,
   foldBatchNorm,
   type Limits,
   squaredDistance,
+  upsampledArgmax,
   upsampledCrossEntropy,
 } from "./kernels.ts"
 export { levers } from "./levers.ts"
