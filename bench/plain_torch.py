@@ -5,10 +5,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torchvision.models import resnet18
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.models.segmentation import DeepLabV3, deeplabv3_resnet50, lraspp_mobilenet_v3_large
+from torchvision.models.segmentation.deeplabv3 import ASPP
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests" / "parity"))
 from unet import UNet  # the network of our parity tests
 
+CLASSES = 21
 CALLS = 20_000
 
 
@@ -19,52 +24,102 @@ def overhead():
         for _ in range(CALLS):
             torch.relu(x)
 
-    return repeat
+    return repeat, 0
 
 
-def unet_training(width):
-    model = UNet(21, width, depth=4, upsampling="transposed")
+def unet(width):
+    return UNet(CLASSES, width, depth=4, upsampling="transposed")
+
+
+def deeplabv3_resnet18():
+    """Output stride 16: torchvision has no dilation in ResNet-18, so its last stage is changed afterwards."""
+    backbone = resnet18()
+    for k, block in enumerate(backbone.layer4):
+        for name in ("conv1", "conv2"):
+            conv = getattr(block, name)
+            is_strided = k == 0 and name == "conv1"
+            conv.stride = (1, 1)
+            if not is_strided:
+                conv.dilation = conv.padding = (2, 2)
+    backbone.layer4[0].downsample[0].stride = (1, 1)
+    head = torch.nn.Sequential(
+        ASPP(512, [6, 12, 18]),
+        torch.nn.Conv2d(256, 256, 3, padding=1, bias=False),
+        torch.nn.BatchNorm2d(256),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(256, CLASSES, 1),
+    )
+    return DeepLabV3(IntermediateLayerGetter(backbone, {"layer4": "out"}), head)
+
+
+def torchvision(builder, **options):
+    return builder(weights=None, weights_backbone=None, num_classes=CLASSES, **options)
+
+
+def training(model, n, h, w):
+    model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    images, target = torch.randn(4, 3, 128, 128), torch.randint(0, 21, (4, 128, 128))
+    images, target = torch.randn(n, 3, h, w), torch.randint(0, CLASSES, (n, h, w))
 
     def repeat():
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(model(images), target, ignore_index=255)
+        output = model(images)
+        if isinstance(output, torch.Tensor):
+            output = {"out": output}
+        loss = F.cross_entropy(output["out"], target, ignore_index=255)
+        if "aux" in output:
+            loss = loss + 0.4 * F.cross_entropy(output["aux"], target, ignore_index=255)
         loss.backward()
         optimizer.step()
         return loss.item()
 
-    return repeat
+    return repeat, sum(p.numel() for p in model.parameters())
 
 
-def unet_inference(width):
-    model = UNet(21, width, depth=4, upsampling="transposed").eval()
-    image = torch.randn(1, 3, 256, 256)
+def inference(model, n, h, w):
+    model.eval()
+    images = torch.randn(n, 3, h, w)
 
     @torch.no_grad()
     def repeat():
-        return model(image).argmax(1)
+        output = model(images)
+        return (output if isinstance(output, torch.Tensor) else output["out"]).argmax(1)
 
-    return repeat
+    return repeat, sum(p.numel() for p in model.parameters())
 
 
 workloads = {
+    "deeplabv3-r50-train": lambda: training(torchvision(deeplabv3_resnet50), 4, 128, 128),
+    "deeplabv3-r50-aux-train": lambda: training(torchvision(deeplabv3_resnet50, aux_loss=True), 2, 256, 256),
+    "unet64-train": lambda: training(unet(64), 4, 128, 128),
+    "unet32-train": lambda: training(unet(32), 4, 128, 128),
+    "deeplabv3-r18-train": lambda: training(deeplabv3_resnet18(), 4, 192, 256),
+    "lraspp-train": lambda: training(torchvision(lraspp_mobilenet_v3_large), 4, 192, 256),
+    "deeplabv3-r50-infer": lambda: inference(torchvision(deeplabv3_resnet50), 1, 256, 256),
+    "lraspp-infer": lambda: inference(torchvision(lraspp_mobilenet_v3_large), 1, 256, 256),
+    "unet64-infer": lambda: inference(unet(64), 1, 256, 256),
+    "unet32-infer": lambda: inference(unet(32), 1, 256, 256),
     "op-overhead": overhead,
-    "unet32-train": lambda: unet_training(32),
-    "unet64-train": lambda: unet_training(64),
-    "unet32-infer": lambda: unet_inference(32),
-    "unet64-infer": lambda: unet_inference(64),
 }
 
 torch.set_num_threads(int(sys.argv[1]))
 prepared = {}
-for line in sys.stdin:
-    name = line.strip()
-    if name == "version":
-        print(torch.__version__, flush=True)
-        continue
+
+
+def prepare(name):
     if name not in prepared:
         prepared[name] = workloads[name]()
-    start = time.perf_counter()
-    prepared[name]()
-    print((time.perf_counter() - start) * 1000, flush=True)
+    return prepared[name]
+
+
+for line in sys.stdin:
+    question, _, name = line.strip().partition(" ")
+    if question == "version":
+        print(torch.__version__, flush=True)
+    elif question == "parameters":
+        print(prepare(name)[1], flush=True)
+    else:
+        repeat, _ = prepare(question)
+        start = time.perf_counter()
+        repeat()
+        print((time.perf_counter() - start) * 1000, flush=True)

@@ -18,6 +18,7 @@
 #include <limits>
 #include <vector>
 
+#include "enlargement.h"
 #include "processors.h"
 
 namespace pixelwise {
@@ -30,47 +31,10 @@ at::Tensor composed(const at::Tensor& logits, const at::Tensor& target, int64_t 
 
 #if HAS_VECTORS
 
-// --- where an enlarged pixel comes from -----------------------------------------------------------------------------------
-
-// One axis, as in upsample_bilinear2d: pixel X lies at s = max(0, (X + 0.5) small / large - 0.5), with align_corners at
-// s = X (small - 1) / (large - 1), between first[X] = floor(s) and second[X], with weight[X] for the second.
-struct Axis {
-  std::vector<int32_t> first, second;
-  std::vector<float> weight;
-
-  Axis(int64_t small, int64_t large, bool align_corners) : first(large), second(large), weight(large) {
-    const int64_t corners = align_corners ? 1 : 0;
-    const float scale = large > corners ? static_cast<float>(small - corners) / static_cast<float>(large - corners) : 0.0f;
-    const float half = align_corners ? 0.0f : 0.5f;
-    for (int64_t x = 0; x < large; ++x) {
-      const float s = std::max(0.0f, scale * (static_cast<float>(x) + half) - half);
-      first[x] = static_cast<int32_t>(std::min<int64_t>(static_cast<int64_t>(s), small - 1));
-      second[x] = first[x] + (first[x] < small - 1 ? 1 : 0);
-      weight[x] = s - static_cast<float>(first[x]);
-    }
-  }
-};
-
 // --- loops over the pixels of a row ---------------------------------------------------------------------------------------
 
-// The classes of a pixel stand side by side, filled up to whole eights with logits that have no share in any softmax.
+// Fills the classes up to whole eights: has no share in any softmax.
 constexpr float kNoClass = -1e30f;
-
-// What a row of pixels is made of: the low row of pixels that it lies in, [w, 8 eights], and where in it each pixel lies.
-struct Row {
-  const float* between;
-  const int32_t *first, *second;
-  const float* weight;
-  int64_t width, eights;
-
-  inline __attribute__((always_inline)) Eight logits(int64_t x, int64_t e) const {
-    return (1.0f - weight[x]) * load(between + 8 * (first[x] * eights + e)) + weight[x] * load(between + 8 * (second[x] * eights + e));
-  }
-};
-
-FOR_EACH_PROCESSOR void between_rows(const float* RESTRICT upper, const float* RESTRICT lower, float down, float* RESTRICT out, int64_t count) {
-  for (int64_t j = 0; j < count; ++j) out[j] = (1.0f - down) * upper[j] + down * lower[j];
-}
 
 // The exponentials of a pixel's logits, above the largest of them; the largest, and their sum.
 INLINED void exponentiate(const Row& row, int64_t x, float* exponentials, float& largest, float& sum) {
@@ -129,39 +93,10 @@ FOR_EACH_PROCESSOR void add_scaled(float* RESTRICT to, const float* RESTRICT fro
 
 // --- the operator ---------------------------------------------------------------------------------------------------------
 
-// The logits, [N, h, w, 8 eights], and how they become rows of pixels.
-class Enlargement {
- public:
-  Enlargement(const at::Tensor& logits, const at::Tensor& target, bool align_corners)
-      : images(target.size(0)),
-        classes(logits.size(1)),
-        eights((classes + 7) / 8),
-        height(target.size(1)),
-        width(target.size(2)),
-        low_height(logits.size(2)),
-        low_row(logits.size(3) * eights * 8),
-        down(logits.size(2), height, align_corners),
-        right(logits.size(3), width, align_corners),
-        logits_(at::constant_pad_nd(logits.permute({0, 2, 3, 1}), {0, 8 * eights - classes}, kNoClass).contiguous()) {}
-
-  const int64_t images, classes, eights, height, width, low_height, low_row;
-  const Axis down, right;
-
-  // Row y of an image; `between` [w, 8 eights] is its memory.
-  Row row(int64_t image, int64_t y, std::vector<float>& between) const {
-    const float* low = logits_.data_ptr<float>() + image * low_height * low_row;
-    between_rows(low + down.first[y] * low_row, low + down.second[y] * low_row, down.weight[y], between.data(), low_row);
-    return {between.data(), right.first.data(), right.second.data(), right.weight.data(), width, eights};
-  }
-
- private:
-  const at::Tensor logits_;
-};
-
 struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index,
                             bool align_corners) {
-    const Enlargement of(logits, target, align_corners);
+    const Enlargement of(logits, target.size(1), target.size(2), align_corners, kNoClass);
     const at::Tensor labels = target.contiguous();
     const at::Tensor sums = at::empty(target.sizes(), logits.options(), at::MemoryFormat::Contiguous), rest = at::empty_like(sums);
     const int64_t* labels_data = labels.data_ptr<int64_t>();
@@ -191,7 +126,7 @@ struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> 
       const auto made = torch::autograd::grad({composed(logits, target, ignore_index, align_corners)}, {logits}, {gradients[0]}, true, true);
       return {made[0], none, none, none};
     }
-    const Enlargement of(logits, target, align_corners);
+    const Enlargement of(logits, target.size(1), target.size(2), align_corners, kNoClass);
     const at::Tensor labels = target.contiguous(), dy = gradients[0].contiguous();
     // Bands of rows, each with sums of its own: one for each thread, where there are fewer images than threads.
     const int64_t bands = std::min<int64_t>(of.height, (at::get_num_threads() + of.images - 1) / of.images);

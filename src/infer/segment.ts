@@ -7,9 +7,9 @@
 // size in which they are made to the image's, softmax comes after that, and probabilities are averaged, not logits. Windows lie
 // in the scaled image, as in hszhao/semseg and mmsegmentation: the model sees parts of the size that it was trained on.
 import { UserError } from "../errors.ts"
-import type { SegmentationModel } from "../models/index.ts"
+import { callAtStride, type SegmentationModel } from "../models/index.ts"
 import { cropTo, softmax } from "../nn/index.ts"
-import { aten, fromData, noGrad, ShapeError, type Tensor, tidy } from "../torch/index.ts"
+import { aten, fromData, levers, noGrad, ShapeError, type Tensor, tidy, upsampledArgmax } from "../torch/index.ts"
 import { blend } from "./blend.ts"
 import { padForCorners } from "./pad.ts"
 import { defaultMemory, planViews } from "./plan.ts"
@@ -88,8 +88,12 @@ export function segment(
     const shape = [count, h, w] as const
     if (windows === 1 && views[0]!.rows.scaled === h && views[0]!.columns.scaled === w) {
       tidy(() => {
-        const x = fromData(part, [count, 3, h, w])
-        const logits = cropTo(model.call(padForCorners(x, model)).logits, [h, w])
+        const padded = padForCorners(fromData(part, [count, 3, h, w]), model)
+        if (levers.upsampleLabels && !options.confidence && !options.probabilities) {
+          result.labels.set(labelsOf(model, padded, [h, w]), first * h * w)
+          return
+        }
+        const logits = cropTo(model.call(padded).logits, [h, w])
         write(result, logits, () => softmax(logits, 1), { first, top: 0 }, [n, h, w], options)
       })
       onWindow()
@@ -100,6 +104,13 @@ export function segment(
     }
   }
   return result
+}
+
+/** The most probable class of each pixel, [n, h, w], without the logits of all pixels. @param image [n, 3, H, W] */
+function labelsOf(model: SegmentationModel, image: Tensor, [h, w]: readonly [number, number]): Uint8Array {
+  const { logits } = callAtStride(model, image)
+  const labels = upsampledArgmax(logits, [image.size(2), image.size(3)], { alignCorners: model.alignCorners })
+  return labels.narrow(1, 0, h).narrow(2, 0, w).data() as Uint8Array
 }
 
 /**

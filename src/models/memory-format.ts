@@ -1,6 +1,6 @@
 // How a model's values lie in memory. The results are the same but for the order of sums.
 import { Conv2d } from "../nn/index.ts"
-import type { MemoryFormat } from "../torch/index.ts"
+import { levers, type MemoryFormat } from "../torch/index.ts"
 import type { SegmentationModel } from "./model.ts"
 
 /**
@@ -10,6 +10,7 @@ import type { SegmentationModel } from "./model.ts"
  * 0.89x, inference 0.92x. Convolutions hand the format of their weights on, so the image needs no conversion.
  */
 export function preferredMemoryFormat(model: SegmentationModel): MemoryFormat {
+  if (!levers.sideBySide) return "contiguous"
   for (const [, module] of (model.backbone ?? model).namedModules()) {
     if (module instanceof Conv2d && module.groups > 1) return "channels_last"
   }

@@ -1,6 +1,7 @@
 // Convolutions. Weights, defaults and names are PyTorch's.
 import {
   aten,
+  atrousConv2d,
   depthwiseConv2d,
   isGradEnabled,
   isRecording,
@@ -60,6 +61,8 @@ export class Conv2d extends Module {
       const sides = padding === "same" ? this.#samePadding(x, weight) : pair(padding).flatMap((side) => [side, side])
       return depthwiseConv2d(x, weight, { bias, stride: pair(stride), padding: sides, dilation: pair(dilation) })
     }
+    const rate = this.#atrousRate
+    if (rate > 1 && levers.atrous && !isRecording()) return atrousConv2d(x, weight, bias, rate)
     if (padding !== "same") return aten.conv2d(x, weight, { bias, stride, padding, dilation, groups })
     const [top, bottom, left, right] = this.#samePadding(x, weight)
     const isEven = top === bottom && left === right
@@ -71,6 +74,16 @@ export class Conv2d extends Module {
   get #isDilatedDepthwise(): boolean {
     const isDepthwise = this.groups > 1 && this.groups === this.weight.size(0) && this.weight.size(1) === 1
     return isDepthwise && Math.max(...pair(this.dilation)) > 1
+  }
+
+  /** The dilation of a 3x3 convolution that keeps the size (native/atrous-convolution.cc); else 1. */
+  get #atrousRate(): number {
+    const [down, right] = pair(this.dilation)
+    const { padding, stride, weight, groups } = this
+    const keepsSize = padding === "same" || (pair(padding)[0] === down && pair(padding)[1] === right)
+    const is3x3 = weight.size(2) === 3 && weight.size(3) === 3
+    const hasStride = Math.max(...pair(stride)) > 1
+    return down === right && keepsSize && is3x3 && !hasStride && groups === 1 ? down : 1
   }
 
   #samePadding(x: Tensor, weight: Tensor): [top: number, bottom: number, left: number, right: number] {
@@ -112,6 +125,41 @@ export class ConvTranspose2d extends Module {
 
   protected override forward(x: Tensor): Tensor {
     const { weight, bias, stride, padding, outputPadding } = this
+    if (levers.transposed && this.#tiles && isSideBySide(x) && !isRecording()) return tile(x, weight, bias)
     return aten.conv_transpose2d_input(x, weight, { bias, stride, padding, outputPadding })
   }
+
+  /** Whether each output pixel comes from one input pixel: the windows lie side by side and leave nothing out. */
+  get #tiles(): boolean {
+    const [kernel, stride] = [this.weight.shape.slice(2), pair(this.stride)]
+    const isZero = (size: Pair) => pair(size).every((side) => side === 0)
+    return String(kernel) === String(stride) && isZero(this.padding) && isZero(this.outputPadding)
+  }
 }
+
+/**
+ * A transposed convolution whose kernel is as large as its stride: each pixel times the kernel is a tile of the output, so that all
+ * is one matrix product and a change of order. Milliseconds of one Zen 4 core with channels side by side, forward and backward, kernel
+ * 2, half as many channels out, libtorch and here (best of 9): 4x1024x8x8 59 and 36, 4x512x16x16 46 and 35, 4x256x32x32 56
+ * and 37, 4x128x64x64 92 and 45. With rows of pixels side by side libtorch is as fast.
+ * @param x [N, Cin, H, W]
+ * @param weight [Cin, Cout, down, right]
+ * @param bias [Cout]
+ * @returns [N, Cout, down H, right W]
+ */
+function tile(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+  const [n, inChannels, h, w] = x.shape as [number, number, number, number]
+  const [, outChannels, down, right] = weight.shape as [number, number, number, number]
+  const tiles = x // [N H W, down right Cout]
+    .permute([0, 2, 3, 1])
+    .reshape([n * h * w, inChannels])
+    .matmul(weight.permute([0, 2, 3, 1]).reshape([inChannels, down * right * outChannels]))
+  const y = tiles
+    .view([n, h, w, down, right, outChannels])
+    .permute([0, 1, 3, 2, 4, 5])
+    .reshape([n, down * h, right * w, outChannels])
+  return (bias ? y.add_(bias) : y).permute([0, 3, 1, 2])
+}
+
+/** Whether a pixel's channels are neighbours in memory. @param x [N, C, H, W] */
+const isSideBySide = (x: Tensor): boolean => x.strides[1] === 1 && x.size(1) > 1

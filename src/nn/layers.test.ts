@@ -1,7 +1,17 @@
 // What layers refuse, and the functions between them. That layers compute what PyTorch's do: tests/parity.
 import { expect, test } from "vitest"
-import { arange, full, noGrad, ones, randn, type Tensor, tidy, zeros } from "../torch/index.ts"
-import { BatchNorm2d, Conv2d, cropTo, GroupNorm, init, interpolate, padToMultiple, softmax } from "./index.ts"
+import { arange, aten, full, grad, levers, noGrad, ones, randn, type Tensor, tidy, zeros } from "../torch/index.ts"
+import {
+  BatchNorm2d,
+  Conv2d,
+  ConvTranspose2d,
+  cropTo,
+  GroupNorm,
+  init,
+  interpolate,
+  padToMultiple,
+  softmax,
+} from "./index.ts"
 
 const image = (height: number, width: number): Tensor => arange(height * width).view([1, 1, height, width])
 
@@ -115,5 +125,52 @@ test("a dilated convolution of two channels a group, which is not depthwise, lea
     y.sum().backward()
     expect(y.shape).toEqual([1, 2, 3, 3])
     expect(conv.weight.grad?.shape).toEqual([2, 2, 3, 3])
+  })
+})
+
+test.each([
+  { x: [2, 3, 4, 5], kernel: 2 },
+  { x: [1, 6, 1, 1], kernel: 2 },
+  { x: [3, 4, 2, 3], kernel: [3, 1] },
+  { x: [2, 2, 5, 4], kernel: 1, bias: false },
+] as const)("a transposed convolution with windows side by side is a product where channels are: %o", (of) => {
+  const { x: shape, kernel, bias = true } = { bias: true, ...of }
+  using conv = new ConvTranspose2d(shape[1], 3, kernel, { stride: kernel, bias })
+  conv.to({ dtype: "float64", memoryFormat: "channels_last" })
+  tidy(() => {
+    const x = randn(shape, { dtype: "float64" }).permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    const run = () => {
+      const image = x.detach().requiresGrad_()
+      const y = conv.call(image)
+      const dy = y.detach().mul(y.detach())
+      const leaves = [image, ...conv.parameters()]
+      return { y, all: [y, ...grad([y], leaves, { gradients: [dy] })] as Tensor[] }
+    }
+    const ours = run()
+    expect(ours.y.strides[1]).toBe(1)
+    levers.transposed = false
+    const libtorchs = run()
+    levers.transposed = true
+    for (const [k, exact] of libtorchs.all.entries()) {
+      expect(ours.all[k]!.shape).toEqual(exact.shape)
+      expect(ours.all[k]!.sub(exact).abs().max().item()).toBeLessThan(1e-13) // sums of at most 60 terms of about 1
+    }
+  })
+})
+
+test("a transposed convolution with windows that overlap, or with a gap, stays libtorch's", () => {
+  tidy(() => {
+    const x = randn([1, 4, 3, 3]).permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+    for (const [kernel, options, size] of [
+      [3, { stride: 2 }, 7],
+      [2, { stride: 3 }, 8],
+      [2, { stride: 2, padding: 1 }, 4],
+      [2, { stride: 2, outputPadding: 1 }, 7],
+    ] as const) {
+      const conv = new ConvTranspose2d(4, 2, kernel, options)
+      const exact = aten.conv_transpose2d_input(x, conv.weight, { bias: conv.bias, ...options })
+      expect(conv.call(x).shape).toEqual([1, 2, size, size])
+      expect(conv.call(x).sub(exact).abs().max().item()).toBe(0)
+    }
   })
 })

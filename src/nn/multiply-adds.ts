@@ -22,6 +22,8 @@ const counts: Readonly<Record<string, Count>> = {
   conv1d: convolution,
   conv2d: convolution,
   conv3d: convolution,
+  atrous_conv2d: convolution,
+  depthwise_conv2d: convolution,
   convolution: (args, out) => ((args.transposed as unknown) === true ? transposed : convolution)(args, out),
   conv_transpose1d: transposed,
   conv_transpose2d: transposed,
@@ -54,8 +56,8 @@ function einsum(args: Readonly<Record<string, unknown>>): number {
   return product([...sizes.values()])
 }
 
-/** Of one recorded operator. */
+/** Of one recorded operator, libtorch's or ours. */
 export function multiplyAdds({ name, arguments: args, outputs }: RecordedOperator): number {
-  const count = counts[/^aten::(\w+)/.exec(name)?.[1] ?? ""]
+  const count = counts[/^(?:aten|pixelwise)::(\w+)/.exec(name)?.[1] ?? ""]
   return count ? count(args as Readonly<Record<string, TensorRef>>, outputs[0] as TensorRef) : 0
 }

@@ -1,7 +1,17 @@
 // Receptive fields against impulse footprints: where the gradient of one output pixel is not zero. Weights and images
 // are positive, so that nothing cancels, in float64, so that nothing underflows.
 import { describe, expect, test } from "vitest"
-import { aten, call, manualSeed, rand, record, type Tensor, tidy } from "../torch/index.ts"
+import {
+  aten,
+  atrousConv2d,
+  call,
+  depthwiseConv2d,
+  manualSeed,
+  rand,
+  record,
+  type Tensor,
+  tidy,
+} from "../torch/index.ts"
 import { interpolate } from "./functional.ts"
 import { receptiveField, receptiveWindow, type Span } from "./receptive-field.ts"
 
@@ -73,6 +83,15 @@ const nets: Record<
     field: [19, 19], // 3 + 2 * 2 * 4
   },
   "1x7 and 3x1": { net: (x) => conv(conv(x, [1, 7]), [3, 1]), size: [20, 24], field: [3, 7] },
+  "our own convolutions": {
+    net: (x) =>
+      depthwiseConv2d(atrousConv2d(x, positive([2, 2, 3, 3]), null, 3), positive([2, 1, 3, 3]), {
+        padding: [0, 1, 2, 3],
+        stride: [2, 1],
+      }),
+    size: [30, 26],
+    field: [9, 9], // 7 + 2
+  },
   "padding by name": {
     net: (x) => call("aten::conv2d.padding", x, positive([2, 2, 4, 4]), null, 1, "same", 2) as Tensor,
     size: [20, 20],

@@ -137,7 +137,7 @@ type Request = readonly [TensorRef, Need]
 
 /** What an operator reads for a window of its output. What stands nowhere below reads everything. */
 function sources(op: RecordedOperator, out: TensorRef, local: Local): Request[] {
-  const name = /^aten::(\w+?)_?(?:\.|$)/.exec(op.name)?.[1] ?? ""
+  const name = /^(?:aten|pixelwise)::(\w+?)_?(?:\.|$)/.exec(op.name)?.[1] ?? ""
   const args = op.arguments
   const refs = tensorRefs(Object.values(args))
   const first = refs[0]
@@ -180,7 +180,8 @@ const pointwise = new RegExp(
 )
 
 /** The other tensors are per channel, or none of the image's. */
-const pointwiseInFirst = /^(prelu|batch_norm|native_batch_norm|dropout|feature_dropout|alpha_dropout|channel_shuffle)$/
+const pointwiseInFirst =
+  /^(prelu|batch_norm|batch_norm_clamp|native_batch_norm|dropout|feature_dropout|alpha_dropout|channel_shuffle)$/
 
 /** Mean and variance of each image, over all its pixels. */
 const normalisesImage = /^(group_norm|instance_norm)$/
@@ -284,6 +285,9 @@ const padding: WindowRule = ({ pad, mode, padding }, [a, b], axis) => {
 }
 
 const windows: Readonly<Record<string, WindowRule>> = {
+  atrous_conv2d: ({ dilation }, span) => taps(span, 3, 1, dilation as number, dilation as number),
+  depthwise_conv2d: ({ padding, ...args }, span, axis) =>
+    convolution({ ...args, padding: [at(padding, 0) ?? 0, at(padding, 2) ?? 0] }, span, axis, 0, 0),
   conv2d: convolution,
   convolution,
   conv_transpose2d: (args, span, axis, ...sizes) => convolution({ ...args, transposed: true }, span, axis, ...sizes),

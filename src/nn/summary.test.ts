@@ -1,6 +1,16 @@
 // Summaries of modules whose numbers can be worked out by hand.
 import { expect, test } from "vitest"
-import { aten, call, liveTensors, Parameter, record, type Tensor, zeros } from "../torch/index.ts"
+import {
+  aten,
+  atrousConv2d,
+  call,
+  depthwiseConv2d,
+  liveTensors,
+  Parameter,
+  record,
+  type Tensor,
+  zeros,
+} from "../torch/index.ts"
 import {
   BatchNorm2d,
   Conv2d,
@@ -218,6 +228,16 @@ test.each([
 ] as const)("multiply-adds of %s", (name, sizes, expected) => {
   const { operators } = record(() => call(name, ...sizes.map((size) => zeros(size))))
   expect(multiplyAdds(operators.at(-1)!)).toBe(expected)
+})
+
+test("multiply-adds of our own convolutions are those of libtorch's", () => {
+  const { operators } = record(() => {
+    const x = zeros([2, 4, 9, 8])
+    atrousConv2d(x, zeros([5, 4, 3, 3]), null, 2)
+    depthwiseConv2d(x, zeros([4, 1, 3, 3]), { padding: [1, 1, 1, 1] })
+  })
+  const ours = operators.filter(({ name }) => name.startsWith("pixelwise::"))
+  expect(ours.map(multiplyAdds)).toEqual([2 * 72 * 5 * 36, 2 * 72 * 4 * 9])
 })
 
 test("multiply-adds of einsum, and of the general convolution both ways", () => {

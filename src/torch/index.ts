@@ -10,11 +10,13 @@ export * from "./grad-mode.ts"
 export { alone, type GradientMean, type Group, GroupError } from "./group.ts"
 export { type Index, type Slice, slice } from "./indexing.ts"
 export {
+  atrousConv2d,
   batchNormClamp,
   depthwiseConv2d,
   foldBatchNorm,
   type Limits,
   squaredDistance,
+  upsampledArgmax,
   upsampledCrossEntropy,
 } from "./kernels.ts"
 export { levers } from "./levers.ts"

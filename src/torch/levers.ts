@@ -8,6 +8,14 @@ export const levers = {
   fuseBatchNorm: true,
   /** Dilated convolutions that filter each channel by itself have gradients of our own (native/depthwise-convolution.cc). */
   depthwise: true,
+  /** Convolutions skip the taps that see nothing but padding (native/atrous-convolution.cc). */
+  atrous: true,
+  /** Transposed convolutions whose windows do not overlap are a matrix product (nn/conv.ts). */
+  transposed: true,
+  /** Values have their channels side by side where that is faster (models/memory-format.ts). */
+  sideBySide: true,
+  /** Labels are found while logits are enlarged, row by row (native/upsampled-argmax.cc). */
+  upsampleLabels: true,
   /** Logits are enlarged within the loss, row by row (native/upsampled-cross-entropy.cc). */
   upsampleLoss: true,
 }
