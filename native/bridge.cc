@@ -21,6 +21,7 @@
 #include <memory>
 
 #include "allocator.h"
+#include "autocast.h"
 #include "convert.h"
 #include "schema.h"
 
@@ -32,6 +33,7 @@ using Info = Napi::CallbackInfo;
 struct Bridge {
   Handles handles;
   std::vector<std::unique_ptr<Operator>> operators;
+  Autocast autocast;
 };
 
 // Runs `body` and turns what it throws into a pending JavaScript exception.
@@ -368,6 +370,27 @@ Napi::Value set_grad_enabled(const Info& info) {
   });
 }
 
+// --- precision ------------------------------------------------------------------------------------------
+
+// (device, dtype): until leaveAutocast(). "float32" is none.
+Napi::Value enter_autocast(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    const c10::DeviceType device = c10::Device(string_at(info, 0)).type();
+    const at::ScalarType dtype = dtype_from_name(string_at(info, 1));
+    const bool fits = device == at::kCPU ? dtype == at::kBFloat16 : device == at::kCUDA && (dtype == at::kBFloat16 || dtype == at::kHalf);
+    if (!fits && dtype != at::kFloat) throw std::invalid_argument("autocast: expected bfloat16 on the CPU, bfloat16 or float16 on CUDA, or float32 for none");
+    bridge.autocast.enter(device, dtype);
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value leave_autocast(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    bridge.autocast.leave();
+    return info.Env().Undefined();
+  });
+}
+
 // --- randomness -----------------------------------------------------------------------------------------
 
 Napi::Value create_generator(const Info& info) {
@@ -462,6 +485,8 @@ Napi::Value build_info(const Info& info) {
     result["config"] = at::show_config();
     result["parallel"] = at::get_parallel_info();
     result["cudaDevices"] = static_cast<double>(torch::cuda::device_count());
+    const char* bfloat16 = bfloat16_instructions();
+    result["bfloat16"] = bfloat16 ? Napi::String::New(info.Env(), bfloat16) : info.Env().Null();
     return result;
   });
 }
@@ -492,6 +517,8 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       {"gradients", gradients},
       {"gradEnabled", grad_enabled},
       {"setGradEnabled", set_grad_enabled},
+      {"enterAutocast", enter_autocast},
+      {"leaveAutocast", leave_autocast},
       {"createGenerator", create_generator},
       {"releaseGenerator", release_generator},
       {"manualSeed", manual_seed},

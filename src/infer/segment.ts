@@ -7,9 +7,9 @@
 // size in which they are made to the image's, softmax comes after that, and probabilities are averaged, not logits. Windows lie
 // in the scaled image, as in hszhao/semseg and mmsegmentation: the model sees parts of the size that it was trained on.
 import { UserError } from "../errors.ts"
-import type { SegmentationModel } from "../models/index.ts"
+import { callIn, type SegmentationModel } from "../models/index.ts"
 import { cropTo, softmax } from "../nn/index.ts"
-import { aten, fromData, noGrad, ShapeError, type Tensor, tidy } from "../torch/index.ts"
+import { aten, fromData, noGrad, type Precision, ShapeError, type Tensor, tidy } from "../torch/index.ts"
 import { blend } from "./blend.ts"
 import { padForCorners } from "./pad.ts"
 import { defaultMemory, planViews } from "./plan.ts"
@@ -33,6 +33,8 @@ export interface InferenceOptions {
   readonly overlap?: number
   /** Bytes that inference may take besides images and results. Default: 2 GiB, or a quarter of the machine's where that is less. */
   readonly memory?: number
+  /** Of the model's forward; its probabilities are float32. Default: float32, or of a run's model what the run was trained in. */
+  readonly precision?: Precision
 }
 
 export interface SegmentOptions extends InferenceOptions {
@@ -72,10 +74,10 @@ export function segment(
   if (images.length !== n * 3 * h * w)
     throw new ShapeError(`segment: got ${images.length} values, expected [${n}, 3, ${h}, ${w}].`)
   checkInference(options)
-  const { scales = [1], flip = false, window, memory = defaultMemory(), onProgress } = options
+  const { scales = [1], flip = false, window, memory = defaultMemory(), precision = "float32", onProgress } = options
   const overlap = options.overlap ?? (window === undefined ? 0.25 : 0.5)
   using _ = noGrad()
-  const { views, together } = planViews(model, [n, h, w], { scales, flip, window, overlap, memory })
+  const { views, together } = planViews(model, [n, h, w], { scales, flip, window, overlap, memory, precision })
   const windows = views.reduce((sum, { rows, columns }) => sum + rows.spans.length * columns.spans.length, 0)
   const total = windows * Math.ceil(n / together)
   let done = 0
@@ -89,14 +91,14 @@ export function segment(
     if (windows === 1 && views[0]!.rows.scaled === h && views[0]!.columns.scaled === w) {
       tidy(() => {
         const x = fromData(part, [count, 3, h, w])
-        const logits = cropTo(model.call(padForCorners(x, model)).logits, [h, w])
+        const logits = cropTo(callIn(precision, model, padForCorners(x, model)).logits, [h, w])
         write(result, logits, () => softmax(logits, 1), { first, top: 0 }, [n, h, w], options)
       })
       onWindow()
     } else {
       const onRows = (probabilities: Tensor, top: number) =>
         write(result, probabilities, () => probabilities, { first, top }, [n, h, w], options)
-      blend(model, part, shape, views, { onRows, onWindow })
+      blend(model, part, shape, { views, precision, onRows, onWindow })
     }
   }
   return result

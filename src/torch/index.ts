@@ -1,5 +1,6 @@
 // The tensor layer: libtorch from TypeScript.
 export * as aten from "./aten.generated.ts"
+export * from "./autocast.ts"
 export * from "./create.ts"
 export { call, findOperator } from "./dispatch.ts"
 export type { DType, Layout, MemoryFormat, TensorData } from "./dtype.ts"

@@ -60,6 +60,16 @@ export interface MemoryStats {
   readonly limitBytes: number
 }
 
+export interface BuildInfo {
+  readonly libtorch: string
+  /** As libtorch reports them. */
+  readonly config: string
+  readonly parallel: string
+  readonly cudaDevices: number
+  /** The processor's instructions for products of bfloat16, such as "avx512_bf16"; null: it has none. */
+  readonly bfloat16: string | null
+}
+
 type Bytes = NodeJS.TypedArray
 /** The number of a slot in the addon's table of tensors. */
 type Handle = number
@@ -93,6 +103,8 @@ export interface Native {
   ): (Handle | null)[]
   gradEnabled(): boolean
   setGradEnabled(enabled: boolean): void
+  enterAutocast(device: string, dtype: DType): void
+  leaveAutocast(): void
   createGenerator(seed: number): number
   releaseGenerator(generator: number): boolean
   manualSeed(seed: number): void
@@ -103,7 +115,7 @@ export interface Native {
   memory(): MemoryStats
   resetPeakMemory(): void
   releaseCachedMemory(): void
-  buildInfo(): { libtorch: string; config: string; parallel: string; cudaDevices: number }
+  buildInfo(): BuildInfo
 }
 
 /** Where set-up builds the addon: from src/torch and from dist/torch alike. */

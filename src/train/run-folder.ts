@@ -62,7 +62,7 @@ export class RunFolder {
     try {
       run.writeJson("config.json", config)
       writeFileAtomic(run.file("label-map.json"), formatLabelMap(labelMap))
-      run.writeJson("versions.json", versions())
+      run.writeJson("versions.json", versions(config))
     } catch (error) {
       run.remove()
       throw error
@@ -198,7 +198,7 @@ function isRunning(owner: Owner): boolean {
   }
 }
 
-function versions() {
+function versions({ precision }: TrainConfig) {
   return {
     pixelwise: version,
     node: process.versions.node,
@@ -207,5 +207,6 @@ function versions() {
     processor: cpus()[0]?.model.trim() ?? "unknown",
     cores: availableParallelism(),
     threads: threads(),
+    precision,
   }
 }

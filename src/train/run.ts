@@ -11,10 +11,10 @@ import { UserError } from "../errors.ts"
 import { estimateEvaluation, evaluate, evaluationLoader } from "../infer/evaluate.ts"
 import { classWeightsOf } from "../losses/class-weights.ts"
 import { type Scores, summarize } from "../metrics/index.ts"
-import { createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
+import { callIn, createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } from "../nn/index.ts"
-import { AveragedState } from "../optim/index.ts"
-import { fromData, manualSeed, type Parameter, setThreads } from "../torch/index.ts"
+import { AveragedState, GradScaler } from "../optim/index.ts"
+import { checkPrecision, fromData, manualSeed, type Parameter, precisionNotice, setThreads } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
 import { number, plural } from "./facts.ts"
 import { initializeEncoder, initializeModel, readInitialWeights, unfoldEncoder } from "./initialize.ts"
@@ -26,7 +26,7 @@ import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
 import { type Length, Trainer, type TrainerEvents, TrainingError } from "./trainer.ts"
 import { trainTransform } from "./transforms.ts"
 
-export interface RunEvents extends Omit<TrainerEvents, "onEvaluation"> {
+export interface RunEvents extends Pick<TrainerEvents, "onStep"> {
   /** After each evaluation, with its predictions for a few images, always the same. */
   onEvaluation?: (record: EvaluationRecord, predictions: readonly Prediction[]) => void | Promise<void>
   /** Something about this run that its user should know. */
@@ -133,6 +133,8 @@ async function execute(
 ): Promise<RunResult> {
   const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, signal } = options
   if (asked.threads !== null) setThreads(asked.threads)
+  const { precision } = asked
+  checkPrecision(precision, "cpu")
   const selection = classSelection(asked)
   const trainSet = openVocFolder(asked.data, { split: asked.trainSplit, ...selection })
   const valSet = openVocFolder(asked.data, { split: asked.valSplit, ...selection })
@@ -169,7 +171,7 @@ async function execute(
   const { batchSize, accumulate, seed, crop: cropSize, alignCorners } = config
   const normalization = normalizations[normalizationOf(config)]
   // Before the workers start: while they do, each image takes ten times as long, and few evaluations would seem affordable.
-  const scoringSeconds = await estimateEvaluation(model, valSet, { normalization })
+  const scoringSeconds = await estimateEvaluation(model, valSet, { normalization, inference: { precision } })
   await using trainLoader = new Loader(trainSet, {
     batchSize,
     seed,
@@ -195,7 +197,7 @@ async function execute(
       step,
     } of measuring.batches()) {
       signal?.throwIfAborted()
-      yield () => model.call(fromData(images, [n, 3, h, w]))
+      yield () => callIn(precision, model, fromData(images, [n, 3, h, w]))
       if (step === measuringBatches - 1) return
     }
   }
@@ -208,6 +210,7 @@ async function execute(
     await measureBatchNorms(model, measuringPasses(signal))
     const matrix = await evaluate(model, valLoader.pass(), numClasses, {
       signal,
+      inference: { precision },
       onBatch: ({ ids }, labels) => {
         const size = labels.length / ids.length
         for (const k of ids.keys()) {
@@ -274,6 +277,8 @@ async function execute(
   if (resume)
     run.writeJson("config.json", config) // with what was changed
   else for (const text of optimisationNotices(config)) onNotice?.(text)
+  const slow = precisionNotice(precision, "cpu")
+  if (slow !== null) onNotice?.(slow)
   const warnOfStatistics = (steps: number): void => {
     const slowest = Math.min(1, ...batchNormsOf(model).flatMap(({ frozen, momentum }) => (frozen ? [] : [momentum])))
     const text = config.batchNormBatches > 0 ? null : initialStatisticsNotice(slowest, steps * accumulate)
@@ -285,6 +290,8 @@ async function execute(
     optimizer,
     average,
     objective: objectiveOf(config, weight),
+    precision,
+    scaler: precision === "float16" ? new GradScaler() : undefined,
     learningRate: config.learningRate,
     schedule,
     accumulate,
@@ -316,6 +323,10 @@ async function execute(
     const completed = await trainer.train({
       signal,
       onStep,
+      onOverflow: (step, scale) =>
+        onNotice?.(
+          `Step ${number(step)} was left out: its gradients overflowed float16. From now on the loss is scaled by ${number(scale)}.`,
+        ),
       onEvaluation: (record) => onEvaluation?.(record, predictions),
     })
     if (completed && steps === undefined) warnOfStatistics(trainer.state.step) // only now is their number known
