@@ -58,9 +58,9 @@ test("evaluation is in the run's precision unless another is asked for", async (
   const exact = await meanIoU({ precision: "float32" })
   expect(exact).not.toBe(scores!.meanIoU)
   expect(exact).toBeCloseTo(scores!.meanIoU!, 1)
-  const { stdout, code } = await pixelwise("eval", "--run", run.path, "--precision", "float32")
+  const { stdout, stderr, code } = await pixelwise("eval", "--run", run.path, "--precision", "float32")
   expect(code).toBe(0)
-  expect(stdout).toContain("split val, in float32")
+  expect(stdout + stderr).toContain("split val, in float32")
 })
 
 test("a run in bfloat16 that was stopped goes on to the bit", async () => {
