@@ -23,6 +23,7 @@
 #include "allocator.h"
 #include "autocast.h"
 #include "convert.h"
+#include "profiler.h"
 #include "schema.h"
 
 namespace pixelwise {
@@ -391,6 +392,50 @@ Napi::Value leave_autocast(const Info& info) {
   });
 }
 
+// --- profile --------------------------------------------------------------------------------------------
+
+Napi::Value start_profile(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    begin_profile();
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value profile_length(const Info& info) {
+  return guarded(info, [&](Bridge&) { return Napi::Number::New(info.Env(), static_cast<double>(profiled_slices())); });
+}
+
+Napi::Value stop_profile(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    const Napi::Env env = info.Env();
+    const Profile profile = end_profile();
+    const size_t count = profile.slices.size();
+    const auto numbers = [&](auto value) {
+      auto array = Napi::Float64Array::New(env, count);
+      for (size_t k = 0; k < count; ++k) array[k] = static_cast<double>(value(profile.slices[k]));
+      return array;
+    };
+    const auto texts = [&](const std::vector<std::string>& all) {
+      auto array = Napi::Array::New(env, all.size());
+      for (size_t k = 0; k < all.size(); ++k) array.Set(static_cast<uint32_t>(k), all[k]);
+      return array;
+    };
+    using Slice = Profile::Slice;
+    auto result = Napi::Object::New(env);
+    result["names"] = texts(profile.names);
+    result["shapes"] = texts(profile.shapes);
+    result["thread"] = static_cast<double>(profile.thread);
+    result["name"] = numbers([](const Slice& slice) { return slice.name; });
+    result["shape"] = numbers([](const Slice& slice) { return slice.shapes; });
+    result["threads"] = numbers([](const Slice& slice) { return slice.thread; });
+    result["isBackward"] = numbers([](const Slice& slice) { return slice.is_backward; });
+    result["sequence"] = numbers([](const Slice& slice) { return slice.sequence; });
+    result["begin"] = numbers([](const Slice& slice) { return static_cast<double>(slice.begin) / 1000; });
+    result["end"] = numbers([](const Slice& slice) { return static_cast<double>(slice.end) / 1000; });
+    return result;
+  });
+}
+
 // --- randomness -----------------------------------------------------------------------------------------
 
 Napi::Value create_generator(const Info& info) {
@@ -519,6 +564,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       {"setGradEnabled", set_grad_enabled},
       {"enterAutocast", enter_autocast},
       {"leaveAutocast", leave_autocast},
+      {"startProfile", start_profile},
+      {"profileLength", profile_length},
+      {"stopProfile", stop_profile},
       {"createGenerator", create_generator},
       {"releaseGenerator", release_generator},
       {"manualSeed", manual_seed},

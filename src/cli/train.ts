@@ -13,6 +13,7 @@ interface Options {
   resume?: string
   config?: string
   report?: boolean
+  profile?: boolean
   json?: boolean
   [key: string]: unknown
 }
@@ -25,6 +26,10 @@ export function define(command: Command): void {
   addConfigOptions(command)
   command
     .option("--no-report", "leave out report.html, which takes another pass over the validation images at the end")
+    .option(
+      "--profile",
+      "note what runs when in ten steps after the first ten: profile.json, for https://ui.perfetto.dev, and a summary",
+    )
     .option("--json", "print JSON lines: every step, every evaluation, the result")
     .addHelpText(
       "after",
@@ -53,7 +58,7 @@ async function train(options: Options): Promise<void> {
         "--resume goes on in the run's own folder with its own options; leave out --out and --config.",
       )
     }
-    const result = await resumeRun(options.resume, given, { signal, ...runEvents(output) })
+    const result = await resumeRun(options.resume, given, { signal, profile: options.profile, ...runEvents(output) })
     await finish(result, output, { report: options.report, signal })
     return
   }
@@ -61,6 +66,6 @@ async function train(options: Options): Promise<void> {
     throw new UserError("--out is missing: the folder to write the run to, such as --out runs/first.")
   const file = options.config === undefined ? {} : readConfigFile(options.config)
   const config = parseConfig({ ...file, ...withoutFileLengths(given, file) }, nameOption(given, options.config))
-  const result = await startRun(config, options.out, { signal, ...runEvents(output) })
+  const result = await startRun(config, options.out, { signal, profile: options.profile, ...runEvents(output) })
   await finish(result, output, { report: options.report, signal })
 }

@@ -25,6 +25,8 @@ export type LoaderOptions = {
   readonly prefetch?: number
   /** Memory for decoded samples, of all workers together; 0 reads every sample anew. */
   readonly cacheBytes?: number
+  /** Whether each batch says how it was made, for a profile. */
+  readonly profile?: boolean
 }
 
 /** All cores but one, which stays with training; at least 1, at most 4. */
@@ -49,6 +51,7 @@ export class Loader {
   readonly #passSizes: readonly number[]
   readonly #seed: number
   readonly #prefetch: number
+  readonly #isProfiled: boolean
   readonly #transform: Transform
   readonly #pool: Piscina<WorkerTask, WorkerAnswer> | undefined
   readonly #closed = new Int32Array(new SharedArrayBuffer(4)) // seen by the workers
@@ -64,6 +67,7 @@ export class Loader {
       workers = defaultWorkers(),
       prefetch = Math.max(2, workers),
       cacheBytes = 0,
+      profile = false,
     }: LoaderOptions,
   ) {
     checkWhole("batchSize", batchSize, 1)
@@ -82,6 +86,7 @@ export class Loader {
     if (sum !== count)
       throw new UserError(`passSizes: got ${sum} samples in all; expected the ${count} of the data set.`)
     this.#seed = seed
+    this.#isProfiled = profile
     this.#prefetch = workers === 0 ? 0 : prefetch
     this.#transform = buildTransform(transform) // also checks the options here, before any worker starts
     if (workers > 0) {
@@ -93,6 +98,7 @@ export class Loader {
           transform,
           cacheBytes: Math.floor(cacheBytes / workers),
           closed: this.#closed,
+          isProfiled: profile,
         } satisfies WorkerSetup,
       })
       this.#pool.on("error", () => {}) // an idle worker died: the pool has replaced it, and a batch that fails says so itself
@@ -181,7 +187,8 @@ export class Loader {
 
   async #load(plan: BatchPlan, used?: BatchArrays): Promise<Batch> {
     if (this.#isClosed) throw new Error("Loader: it is closed")
-    if (this.#pool === undefined) return makeBatch(this.#source, this.#transform, plan, used)
+    if (this.#pool === undefined)
+      return makeBatch(this.#source, this.#transform, plan, { used, isProfiled: this.#isProfiled })
     const transferList = used ? buffersOf(used) : []
     const answer = await this.#pool.run({ plan, used }, { transferList }).catch((cause) => {
       throw this.#isClosed ? new Error("Loader: closed while a batch was awaited", { cause }) : cause

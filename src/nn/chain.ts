@@ -6,6 +6,7 @@ import {
   isRecording,
   type Limits,
   levers,
+  profileCall,
   type Tensor,
   tidy,
 } from "../torch/index.ts"
@@ -71,7 +72,7 @@ function canFold(x: Tensor, conv: Conv2d, norm: BatchNorm2d): boolean {
 function folded(x: Tensor, conv: Conv2d, norm: BatchNorm2d): Tensor {
   return tidy(() => {
     const [weight, bias] = foldBatchNorm(conv, norm)
-    return conv.convolve(x, weight, bias)
+    return profileCall(conv, () => conv.convolve(x, weight, bias))
   })
 }
 

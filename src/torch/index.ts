@@ -19,6 +19,7 @@ export {
 } from "./kernels.ts"
 export { levers } from "./levers.ts"
 export { Parameter, StateBuffer } from "./parameter.ts"
+export * from "./profile.ts"
 export * from "./recording.ts"
 export * from "./runtime.ts"
 export { loadSafetensors, saveSafetensors } from "./safetensors.ts"

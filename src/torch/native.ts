@@ -70,6 +70,22 @@ export interface BuildInfo {
   readonly bfloat16: string | null
 }
 
+/** What libtorch did, slice by slice as they ended; times in microseconds of process.hrtime()'s clock. */
+export interface NativeProfile {
+  readonly names: readonly string[]
+  readonly shapes: readonly string[]
+  /** That began the profile. */
+  readonly thread: number
+  /** Of each slice: places in `names` and `shapes`, and the rest itself. */
+  readonly name: Float64Array
+  readonly shape: Float64Array
+  readonly threads: Float64Array
+  readonly isBackward: Float64Array
+  readonly sequence: Float64Array
+  readonly begin: Float64Array
+  readonly end: Float64Array
+}
+
 type Bytes = NodeJS.TypedArray
 /** The number of a slot in the addon's table of tensors. */
 type Handle = number
@@ -105,6 +121,10 @@ export interface Native {
   setGradEnabled(enabled: boolean): void
   enterAutocast(device: string, dtype: DType): void
   leaveAutocast(): void
+  startProfile(): void
+  /** Slices so far. */
+  profileLength(): number
+  stopProfile(): NativeProfile
   createGenerator(seed: number): number
   releaseGenerator(generator: number): boolean
   manualSeed(seed: number): void

@@ -5,6 +5,7 @@
 //   curves.svg, samples.png, scores.json                  what came out, so far
 //   samples/<step>/<id>.png  predictions of a few images   events.out.tfevents.*  the log for TensorBoard
 //   report.html, evaluation.json, diagnosis.json          all about it, and the numbers behind that
+//   profile.json      what ran when in a few steps, of a run with --profile
 //   bad-batch.safetensors, earlier.safetensors            after a loss that is no number: its images, the save before
 //   training.lock     while a process trains into it
 import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"

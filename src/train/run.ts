@@ -8,6 +8,7 @@ import { defaultCacheBytes } from "../data/sample-cache.ts"
 import { normalizations } from "../data/transforms/index.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
+import { writeFileAtomic } from "../files.ts"
 import { estimateEvaluation, evaluate, evaluationLoader } from "../infer/evaluate.ts"
 import { classWeightsOf } from "../losses/class-weights.ts"
 import { type Scores, summarize } from "../metrics/index.ts"
@@ -22,7 +23,9 @@ import { keepClassWeights, keptClassWeights, objectiveOf } from "./objective.ts"
 import { initialStatisticsNotice, optimisationNotices, scheduleOf } from "./optimisation.ts"
 import { optimizerFor } from "./parameter-groups.ts"
 import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen, settleBatchNorm } from "./prepare.ts"
+import { StepProfile } from "./profile.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
+import { type ProfileSummary, summarizeProfile, traceOf } from "./trace.ts"
 import { type Length, Trainer, type TrainerEvents, TrainingError } from "./trainer.ts"
 import { trainTransform } from "./transforms.ts"
 
@@ -37,6 +40,8 @@ export interface RunEvents extends Pick<TrainerEvents, "onStep"> {
   onCensus?: (done: number, total: number) => void
   /** While validation images are scored: images done and in all. */
   onEvaluating?: (done: number, total: number) => void
+  /** At the end of a run that was profiled: where the time of its steps went, and the file that says more. */
+  onProfile?: (summary: ProfileSummary, file: string) => void
   /** Everything is checked and the first step is about to be made. */
   onStart?: (about: RunStart) => void
 }
@@ -76,6 +81,8 @@ const MEASURING_SHARE = 0.1
 
 interface RunOptions extends RunEvents {
   signal?: AbortSignal
+  /** Whether some steps are profiled, into profile.json. */
+  profile?: boolean
 }
 
 /**
@@ -131,7 +138,7 @@ async function execute(
   { resume, replan }: { resume: boolean; replan: boolean },
   options: RunOptions,
 ): Promise<RunResult> {
-  const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, signal } = options
+  const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, onProfile, signal } = options
   if (asked.threads !== null) setThreads(asked.threads)
   const { precision } = asked
   checkPrecision(precision, "cpu")
@@ -178,6 +185,7 @@ async function execute(
     workers,
     cacheBytes: config.cache === null ? defaultCacheBytes() : config.cache * 2 ** 20,
     transform: trainTransform(config, labelMap, census),
+    profile: options.profile,
   })
   await using valLoader = evaluationLoader(valSet, { workers, normalization })
 
@@ -285,6 +293,7 @@ async function execute(
     if (text !== null) onNotice?.(text)
   }
   if (steps !== undefined && !resume) warnOfStatistics(steps)
+  const profile = options.profile ? new StepProfile(model, { steps }) : undefined
   const trainer = new Trainer({
     model,
     optimizer,
@@ -307,6 +316,7 @@ async function execute(
       classes: JSON.stringify(classNames),
     },
     run,
+    profile,
   })
   if (resume) trainer.resume({ replan })
   else if (trainer.evaluationsLeft < config.evaluations) {
@@ -330,9 +340,15 @@ async function execute(
       onEvaluation: (record) => onEvaluation?.(record, predictions),
     })
     if (completed && steps === undefined) warnOfStatistics(trainer.state.step) // only now is their number known
+    const profiled = profile?.finish()
+    if (profiled) {
+      writeFileAtomic(run.file("profile.json"), JSON.stringify(traceOf(profiled)))
+      onProfile?.(summarizeProfile(profiled), run.file("profile.json"))
+    } else if (profile) onNotice?.("No step was profiled: the run ended before.")
     const last = run.records().findLast((record) => record.kind === "evaluation")
     return { run, completed, scores: last?.scores ?? null }
   } catch (error) {
+    profile?.interrupt()
     // A file found damaged in mid-training: once it is mended or taken off the list, the run can go on from here.
     if (trainer.state.step === 0 && !resume && !(error instanceof TrainingError)) run.remove()
     else if (error instanceof UserError) trainer.save()

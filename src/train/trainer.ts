@@ -16,9 +16,19 @@ import {
   type Optimizer,
   type Schedule,
 } from "../optim/index.ts"
-import { fromData, type Parameter, type Precision, rngState, setRngState, type Tensor, tidy } from "../torch/index.ts"
+import {
+  fromData,
+  type Parameter,
+  type Precision,
+  rngState,
+  setRngState,
+  span,
+  type Tensor,
+  tidy,
+} from "../torch/index.ts"
 import { loadState, type Progress, saveBatch, saveState, saveWeights } from "./checkpoint.ts"
 import { firstNonFiniteOutput } from "./non-finite.ts"
+import type { StepProfile } from "./profile.ts"
 import type { EvaluationRecord, RunFolder, StepRecord } from "./run-folder.ts"
 
 /** A number of optimizer steps, or seconds in which training and its evaluations must fit. */
@@ -60,6 +70,8 @@ export interface TrainerParts {
   /** Kept with the best weights: how images are prepared for them. */
   readonly weightNotes?: Readonly<Record<string, string>>
   readonly run: RunFolder
+  /** Told of some steps what ran when. */
+  readonly profile?: StepProfile | undefined
 }
 
 export interface TrainerEvents {
@@ -160,7 +172,7 @@ export class Trainer {
     onEvaluation,
     onOverflow,
   }: TrainerEvents & { signal?: AbortSignal }): Promise<boolean> {
-    const { run, loader, length, accumulate = 1 } = this.#parts
+    const { run, loader, length, accumulate = 1, profile } = this.#parts
     const steps = "steps" in length ? length.steps : undefined
     let progress = this.progress
     let waited = loader.waitSeconds
@@ -179,14 +191,19 @@ export class Trainer {
     if (!isDone() && !signal?.aborted) {
       let losses: number[] = [] // of the batches that the next step is made of
       let images = 0
+      profile?.beginStep()
       for await (const batch of loader.batches({ startStep: this.#state.step * accumulate, reuse: true })) {
+        profile?.batchCame(batch)
         if (losses.length === 0) {
           if (signal?.aborted) break
           this.#beginStep()
         }
         losses.push(this.#backward(batch))
         images += batch.ids.length
-        if (losses.length < accumulate) continue
+        if (losses.length < accumulate) {
+          profile?.batchDone()
+          continue
+        }
         const at = { progress, step: this.#state.step, steps }
         const learningRate = this.#parts.learningRate * this.#parts.schedule(at)
         const isMade = this.#finishStep(learningRate, batch)
@@ -215,12 +232,14 @@ export class Trainer {
           onStep?.(record, progress)
         } else onOverflow?.(this.#state.step, this.#parts.scaler!.scale)
 
+        profile?.endStep(this.#state.step)
         if (!signal?.aborted) await evaluateIfDue()
         if (isDone() || signal?.aborted) break
         if (now - saved > 1000 * SAVE_EVERY) {
           this.save()
           saved = now
         }
+        profile?.beginStep()
       }
     }
     this.save()
@@ -276,14 +295,15 @@ export class Trainer {
     } = batch
     using rng = rngState().keep() // of this batch, for a look at what went wrong
     const value = tidy(() => {
-      const output = callAtStride(model, fromData(images, [n, 3, h, w]), precision) // logits [N, K, h, w]
+      const x = fromData(images, [n, 3, h, w])
+      const output = span("forward", () => callAtStride(model, x, precision)) // logits [N, K, h, w]
       const labels = fromData(masks, [n, h, w]).to({ dtype: "int64" })
       const truth = { labels, alpha: alpha && fromData(alpha, [n, h, w]) }
-      const result = objective(output, truth, this.#state.step)
+      const result = span("loss", () => objective(output, truth, this.#state.step))
       const value = result.item()
       const mean = accumulate === 1 ? result : result.div(accumulate)
-      if (scaler) scaler.scaled(mean).backward()
-      else if (Number.isFinite(value)) mean.backward()
+      if (scaler) span("backward", () => scaler.scaled(mean).backward())
+      else if (Number.isFinite(value)) span("backward", () => mean.backward())
       return value
     })
     if (scaler) return value
@@ -324,8 +344,8 @@ export class Trainer {
     }
     if (clip?.norm !== undefined) clipByNorm(this.#parameters, clip.norm, this.#gradientNorm)
     optimizer.lr = learningRate
-    optimizer.step()
-    average?.update(this.#state.step + 1)
+    span("optimizer", () => optimizer.step())
+    span("average", () => average?.update(this.#state.step + 1))
     return this.#endStep(true)
   }
 
@@ -377,6 +397,7 @@ export class Trainer {
 
   async #evaluate(progress: number, onEvaluation: TrainerEvents["onEvaluation"], signal?: AbortSignal): Promise<void> {
     const { run, model, average, evaluate } = this.#parts
+    this.#parts.profile?.interrupt()
     const start = performance.now()
     const spent = () => (performance.now() - start) / 1000
     this.save() // an evaluation may take minutes, and memory
