@@ -10,6 +10,7 @@ export { Generator, manualSeed, rngState, setRngState } from "./generator.ts"
 export * from "./grad-mode.ts"
 export { type Index, type Slice, slice } from "./indexing.ts"
 export {
+  adam_,
   batchNormClamp,
   depthwiseConv2d,
   foldBatchNorm,

@@ -1,5 +1,4 @@
-// The profile of a few steps: what ran when, on which thread. Begun after some steps, because the first ones prepare memory and
-// kernels for those to come.
+// The profile of a few steps: what ran when, on which thread.
 
 import { clock } from "../clock.ts"
 import type { Batch, LoaderSpan } from "../data/batch.ts"
@@ -21,7 +20,8 @@ export interface StepsProfile {
   readonly before: readonly number[]
 }
 
-const WARM_UP = 10 // steps
+// Before them: memory and kernels are made ready in the first steps, and JavaScript becomes machine code in the first seconds.
+const WARM_UP = { steps: 10, microseconds: 5e6 }
 const STEPS = 10
 /** About 150 bytes each in the file: a step of DeepLabV3 on ResNet-50 has 9,000. */
 const MOST_SLICES = 150_000
@@ -33,7 +33,8 @@ export class StepProfile {
   readonly #loader: LoaderSlice[] = []
   readonly #steps: { step: number; begin: number; end: number }[] = []
   readonly #before: number[] = []
-  readonly #warmUp: number
+  readonly #last: number
+  #warmedUp = 0
   #slices = 0
   #stepBegan = 0
   #waitingSince = 0
@@ -41,15 +42,20 @@ export class StepProfile {
   /** @param steps that the run will make, where that is known; of a short one those at the end are profiled */
   constructor(model: SegmentationModel, { steps = Number.POSITIVE_INFINITY } = {}) {
     this.#names = new Map(Array.from(model.namedModules(), ([name, module]) => [module, name]))
-    this.#warmUp = Math.max(0, Math.min(WARM_UP, steps - STEPS))
+    this.#last = Math.max(0, steps - STEPS)
   }
 
   get isDone(): boolean {
     return this.#steps.length >= STEPS || this.#slices + profileLength() > MOST_SLICES
   }
 
+  get #isWarm(): boolean {
+    const { length } = this.#before
+    return length >= this.#last || (length >= WARM_UP.steps && this.#warmedUp >= WARM_UP.microseconds)
+  }
+
   beginStep(): void {
-    if (!this.isDone && this.#before.length >= this.#warmUp && !isProfiling()) startProfile(this.#names)
+    if (!this.isDone && this.#isWarm && !isProfiling()) startProfile(this.#names)
     this.#stepBegan = this.#waitingSince = clock()
   }
 
@@ -70,7 +76,9 @@ export class StepProfile {
   endStep(step: number): void {
     const end = clock()
     if (!isProfiling()) {
-      if (!this.isDone) this.#before.push(end - this.#stepBegan)
+      if (this.isDone) return
+      this.#before.push(end - this.#stepBegan)
+      this.#warmedUp += end - this.#stepBegan
       return
     }
     addSpan(`step ${step}`, this.#stepBegan, end)
