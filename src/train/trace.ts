@@ -71,11 +71,14 @@ export function traceOf({ parts, loader, steps }: StepsProfile): { traceEvents: 
 const withinSteps = (slices: readonly ProfileSlice[], steps: StepsProfile["steps"]): ProfileSlice[] =>
   slices.filter(({ begin, end }) => steps.some((step) => begin >= step.begin && end <= step.end))
 
-/** By the number that a forward operator and its derivative share: the module that the operator ran in. */
+/**
+ * By the number that a forward operator and its derivative share: the module that the operator ran in. Operators that need no
+ * derivative bear the number of the next that does, so the last one counts.
+ */
 function modulesOf(slices: readonly ProfileSlice[]): Map<number, string> {
   const found = new Map<number, string>()
   walk(slices, ({ kind, sequence }, around) => {
-    if (kind !== "operator" || sequence === undefined || found.has(sequence)) return
+    if (kind !== "operator" || sequence === undefined) return
     const module = around.findLast((slice) => slice.kind === "module")
     if (module) found.set(sequence, module.name)
   })
