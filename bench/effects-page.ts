@@ -108,7 +108,7 @@ const page = (
   `<!-- Written by bench/effects.ts -->
 # What class weights, hard pixels and a slow start change
 
-LR-ASPP on a pretrained MobileNetV2 of width 0.35, ${steps} steps with `${recipe.join(" ")}`, ${seeds} seeds; per cent on the validation split, mean
+LR-ASPP on a pretrained MobileNetV2 of width 0.35, ${steps} steps with \`${recipe.join(" ")}\`, ${seeds} seeds; per cent on the validation split, mean
 (smallest to largest) over the seeds. Within a seed all variants see the same pictures in the same order. Where the seeds do not agree about the sign, nothing was shown: the
 spread within a row is what chance alone does. The last column is the rarest class of the split.
 

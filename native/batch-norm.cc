@@ -7,14 +7,16 @@
 // write y; x and dy once for the sums of the gradient and once to write dx. What the clamp let pass is computed again from
 // x, so y is not kept. libtorch 1.13 reads x three times, and once more for the clamp, which keeps its own copy.
 //
-// That is for float32 with channels side by side (channels_last) on the CPU. Everything else runs as the operators of
-// libtorch that it is made of.
+// That is for float32 and bfloat16 with channels side by side (channels_last) on the CPU; weights and statistics are float32,
+// and bfloat16 is computed in float32 and rounded once. Everything else runs as the operators of libtorch that it is made of.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include <algorithm>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -44,14 +46,33 @@ INLINED float clamp(float y, Range range) { return y < range.low ? range.low : y
 // Zero at the bounds too.
 INLINED float passed(float gradient, float y, Range range) { return y <= range.low || y >= range.high ? 0.0f : gradient; }
 
-// The mean of each column and the sum of its squared deviations, block by block. `scratch` is three rows long.
+// bfloat16 is the upper half of a float32.
+FOR_EACH_PROCESSOR void widen(const uint16_t* RESTRICT from, float* RESTRICT to, int64_t count) {
+  for (int64_t k = 0; k < count; ++k) {
+    const uint32_t bits = static_cast<uint32_t>(from[k]) << 16;
+    std::memcpy(to + k, &bits, sizeof bits);
+  }
+}
+
+// To the nearest, of two equally near the even one.
+FOR_EACH_PROCESSOR void shorten(const float* RESTRICT from, uint16_t* RESTRICT to, int64_t count) {
+  for (int64_t k = 0; k < count; ++k) {
+    uint32_t bits;
+    std::memcpy(&bits, from + k, sizeof bits);
+    const bool is_nan = (bits & 0x7fffffff) > 0x7f800000;
+    to[k] = static_cast<uint16_t>(is_nan ? 0x7fc0 : (bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+  }
+}
+
+// The mean of each column and the sum of its squared deviations, block by block, after `before` rows that are in them already.
+// `scratch` is three rows long.
 // Chan, Golub and LeVeque 1979, Updating formulae and a pairwise algorithm for computing sample variances
-FOR_EACH_PROCESSOR void moments_of_columns(const float* RESTRICT x, int64_t rows, int64_t width, double* RESTRICT mean, double* RESTRICT squares,
-                                           float* RESTRICT scratch) {
+FOR_EACH_PROCESSOR void moments_of_columns(const float* RESTRICT x, int64_t before, int64_t rows, int64_t width, double* RESTRICT mean,
+                                           double* RESTRICT squares, float* RESTRICT scratch) {
   float* RESTRICT shift = scratch;
   float* RESTRICT sum = scratch + width;
   float* RESTRICT sum2 = scratch + 2 * width;
-  if (rows > 0)
+  if (before == 0 && rows > 0)
     for (int64_t c = 0; c < width; ++c) mean[c] = x[c];
   for (int64_t row = 0; row < rows; row += kBlock) {
     const int64_t block = std::min(kBlock, rows - row);
@@ -79,7 +100,7 @@ FOR_EACH_PROCESSOR void moments_of_columns(const float* RESTRICT x, int64_t rows
         sum2[c] += d * d;
       }
     }
-    const auto n = static_cast<double>(row);
+    const auto n = static_cast<double>(before + row);
     const double share = static_cast<double>(block) / (n + static_cast<double>(block));
     for (int64_t c = 0; c < width; ++c) {
       const double above = sum[c] / static_cast<double>(block);  // the block's mean, above the shift
@@ -186,6 +207,45 @@ struct Table {
   }
 };
 
+// Values as float32, or bfloat16 that is read and written as if it were: a block of rows at a time, in cache.
+class Values {
+ public:
+  explicit Values(const at::Tensor& tensor)
+      : floats_(tensor.scalar_type() == at::kFloat ? tensor.data_ptr<float>() : nullptr),
+        halves_(floats_ ? nullptr : reinterpret_cast<uint16_t*>(tensor.data_ptr<at::BFloat16>())) {}
+
+  bool are_floats() const { return floats_ != nullptr; }
+
+  // `count` values from `at` on; `buffer` is where bfloat16 becomes float32.
+  const float* read(int64_t at, int64_t count, std::vector<float>& buffer) const {
+    if (floats_) return floats_ + at;
+    buffer.resize(count);
+    widen(halves_ + at, buffer.data(), count);
+    return buffer.data();
+  }
+
+  // Where to write them, before done().
+  float* write(int64_t at, int64_t count, std::vector<float>& buffer) const {
+    if (floats_) return floats_ + at;
+    buffer.resize(count);
+    return buffer.data();
+  }
+  void done(int64_t at, int64_t count, const std::vector<float>& buffer) const {
+    if (!floats_) shorten(buffer.data(), halves_ + at, count);
+  }
+
+ private:
+  float* const floats_;
+  uint16_t* const halves_;
+};
+
+// Calls body(first value, rows) for rows from `begin` on: all at once, or of bfloat16 in blocks that stay in cache.
+template <typename Body>
+void for_each_block(const Values& x, int64_t begin, int64_t rows, int64_t width, const Body& body) {
+  const int64_t most = x.are_floats() ? rows : std::clamp<int64_t>(8192 / width, 4, kBlock);
+  for (int64_t row = 0; row < rows; row += most) body((begin + row) * width, std::min(most, rows - row));
+}
+
 // What forward and backward must have in common to the last bit. `moments` [2, C] double: mean and variance.
 struct Normalization {
   std::vector<float> center, scale, offset;
@@ -203,12 +263,16 @@ struct Normalization {
 };
 
 // [2, C] double: mean and variance of each channel.
-at::Tensor moments_of(const float* x, const Table& table) {
+at::Tensor moments_of(const Values& x, const Table& table) {
   const int64_t channels = table.channels, width = table.width;
   std::vector<double> means(table.parts * width), squares(table.parts * width);
   table.for_each_part([&](int64_t part) {
-    std::vector<float> scratch(3 * width);
-    moments_of_columns(x + table.begin(part) * width, table.rows_of(part), width, &means[part * width], &squares[part * width], scratch.data());
+    std::vector<float> scratch(3 * width), buffer;
+    int64_t before = 0;
+    for_each_block(x, table.begin(part), table.rows_of(part), width, [&](int64_t at, int64_t rows) {
+      moments_of_columns(x.read(at, rows * width, buffer), before, rows, width, &means[part * width], &squares[part * width], scratch.data());
+      before += rows;
+    });
   });
   const at::Tensor result = at::zeros({2, channels}, at::kDouble);
   double *mean = result.data_ptr<double>(), *variance = mean + channels;
@@ -224,7 +288,8 @@ at::Tensor moments_of(const float* x, const Table& table) {
     for (int64_t k = part * width; k < (part + 1) * width; k += channels, count += n)
       for (int64_t c = 0; c < channels; ++c) add(c, n, means[k + c], squares[k + c]);
   }
-  const float* pixel = x + table.rows * width;
+  std::vector<float> buffer;
+  const float* pixel = x.read(table.rows * width, table.rest, buffer);
   for (int64_t k = 0; k < table.rest; k += channels, ++count)
     for (int64_t c = 0; c < channels; ++c) add(c, 1, pixel[k + c], 0);
   for (int64_t c = 0; c < channels; ++c) variance[c] /= count;
@@ -251,26 +316,33 @@ at::Tensor composed(const at::Tensor& x, const at::Tensor& weight, const at::Ten
                     const c10::optional<at::Tensor>& running_var, bool training, double momentum, double eps, double low, double high) {
   at::Tensor y = at::batch_norm(x, weight, bias, running_mean, running_var, training, momentum, eps, /*cudnn_enabled=*/true);
   if (low == -kInfinity && high == kInfinity) return y;
-  return low == 0 && high == kInfinity ? y.relu_() : at::hardtanh_(y, low, high);
+  if (low == 0 && high == kInfinity) return y.relu_();
+  // hardtanh has no gradient in bfloat16 on libtorch 1.13's CPU.
+  return y.scalar_type() == at::kBFloat16 ? at::hardtanh(y.to(at::kFloat), low, high).to(at::kBFloat16) : at::hardtanh_(y, low, high);
 }
 
 struct BatchNormClamp : torch::autograd::Function<BatchNormClamp> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                             const at::Tensor& running_mean, const at::Tensor& running_var, double momentum, double eps, double low, double high) {
     const Table table(x);
-    const float* from = x.data_ptr<float>();
+    const Values from(x);
     const at::Tensor moments = moments_of(from, table);
     move_running(running_mean, running_var, moments, momentum, table.pixels);
     const at::Tensor y = at::empty_like(x);
-    float* to = y.data_ptr<float>();
+    const Values to(y);
     const Normalization of(table, moments, weight, bias, eps);
     const Range range{static_cast<float>(low), static_cast<float>(high)};
+    const auto write = [&](int64_t at, int64_t rows, int64_t width, std::vector<float>& read, std::vector<float>& written) {
+      normalize(from.read(at, rows * width, read), to.write(at, rows * width, written), rows, width, of.columns(), range);
+      to.done(at, rows * width, written);
+    };
     table.for_each_part([&](int64_t part) {
-      const int64_t at = table.begin(part) * table.width;
-      normalize(from + at, to + at, table.rows_of(part), table.width, of.columns(), range);
+      std::vector<float> read, written;
+      for_each_block(from, table.begin(part), table.rows_of(part), table.width,
+                     [&](int64_t at, int64_t rows) { write(at, rows, table.width, read, written); });
     });
-    const int64_t at = table.rows * table.width;
-    normalize(from + at, to + at, 1, table.rest, of.columns(), range);
+    std::vector<float> read, written;
+    write(table.rows * table.width, 1, table.rest, read, written);
     context->save_for_backward({x, weight, bias, moments});
     context->saved_data["eps"] = eps;
     context->saved_data["low"] = low;
@@ -305,18 +377,21 @@ struct BatchNormClamp : torch::autograd::Function<BatchNormClamp> {
     const Table table(x);
     const int64_t channels = table.channels, width = table.width, rest = table.rows * width;
     const Normalization of(table, moments, weight, bias, eps);
-    const float *x_data = x.data_ptr<float>(), *dy_data = dy.data_ptr<float>();
+    const Values x_data(x), dy_data(dy), to(dx);
 
     // Of each column: the sum of dy, and of dy (x - center).
     std::vector<double> sums(table.parts * width), weighted(table.parts * width);
     table.for_each_part([&](int64_t part) {
-      std::vector<float> scratch(2 * width);
-      const int64_t at = table.begin(part) * width;
-      add_gradients(x_data + at, dy_data + at, table.rows_of(part), width, of.columns(), range, &sums[part * width], &weighted[part * width], scratch.data());
+      std::vector<float> scratch(2 * width), x_read, dy_read;
+      for_each_block(x_data, table.begin(part), table.rows_of(part), width, [&](int64_t at, int64_t rows) {
+        add_gradients(x_data.read(at, rows * width, x_read), dy_data.read(at, rows * width, dy_read), rows, width, of.columns(), range, &sums[part * width],
+                      &weighted[part * width], scratch.data());
+      });
     });
     if (table.rest > 0) {
-      std::vector<float> scratch(2 * width);
-      add_gradients(x_data + rest, dy_data + rest, 1, table.rest, of.columns(), range, sums.data(), weighted.data(), scratch.data());
+      std::vector<float> scratch(2 * width), x_read, dy_read;
+      add_gradients(x_data.read(rest, table.rest, x_read), dy_data.read(rest, table.rest, dy_read), 1, table.rest, of.columns(), range, sums.data(),
+                    weighted.data(), scratch.data());
     }
     std::vector<double> sum(channels), along(channels);
     for (int64_t k = 0; k < table.parts * width; ++k) {
@@ -335,12 +410,19 @@ struct BatchNormClamp : torch::autograd::Function<BatchNormClamp> {
     // dx = scale (dy - mean(dy) - (x - mean) mean(dy (x - mean)) / (variance + eps))
     const auto slope = table.columns([&](int64_t c) { return -of.scale[c] * along[c] / (n * (variance[c] + eps)); });
     const auto constant = table.columns([&](int64_t c) { return -of.scale[c] * sum[c] / n - below(c) * slope[c]; });
-    float* to = dx.data_ptr<float>();
+    const auto write = [&](int64_t at, int64_t rows, int64_t width, std::vector<float>& x_read, std::vector<float>& dy_read, std::vector<float>& written) {
+      const int64_t count = rows * width;
+      backpropagate(x_data.read(at, count, x_read), dy_data.read(at, count, dy_read), to.write(at, count, written), rows, width, of.columns(), range,
+                    slope.data(), constant.data());
+      to.done(at, count, written);
+    };
     table.for_each_part([&](int64_t part) {
-      const int64_t at = table.begin(part) * width;
-      backpropagate(x_data + at, dy_data + at, to + at, table.rows_of(part), width, of.columns(), range, slope.data(), constant.data());
+      std::vector<float> x_read, dy_read, written;
+      for_each_block(x_data, table.begin(part), table.rows_of(part), width,
+                     [&](int64_t at, int64_t rows) { write(at, rows, width, x_read, dy_read, written); });
     });
-    backpropagate(x_data + rest, dy_data + rest, to + rest, 1, table.rest, of.columns(), range, slope.data(), constant.data());
+    std::vector<float> x_read, dy_read, written;
+    write(rest, 1, table.rest, x_read, dy_read, written);
   }
 };
 
@@ -349,7 +431,7 @@ at::Tensor batch_norm_clamp(const at::Tensor& x, const at::Tensor& weight, const
   const auto is_vector = [&](const at::Tensor& t) {
     return t.is_cpu() && t.scalar_type() == at::kFloat && t.dim() == 1 && t.size(0) == x.size(1) && t.is_contiguous();
   };
-  const bool is_ours = training && x.is_cpu() && x.scalar_type() == at::kFloat && x.dim() == 4 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast &&
+  const bool is_ours = training && x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.dim() == 4 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast &&
                        x.is_contiguous(at::MemoryFormat::ChannelsLast) && x.numel() > x.size(1) && is_vector(weight) && is_vector(bias) &&
                        is_vector(running_mean) && is_vector(running_var);
   if (!is_ours) return composed(x, weight, bias, running_mean, running_var, training, momentum, eps, low, high);

@@ -23,6 +23,7 @@
 #include "allocator.h"
 #include "bridge.h"
 #include "process-group.h"
+#include "profiler.h"
 
 namespace pixelwise {
 namespace {
@@ -299,6 +300,71 @@ Napi::Value set_grad_enabled(const Info& info) {
   });
 }
 
+// --- precision ------------------------------------------------------------------------------------------
+
+// (device, dtype): until leaveAutocast(). "float32" is none.
+Napi::Value enter_autocast(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    const c10::DeviceType device = c10::Device(string_at(info, 0)).type();
+    const at::ScalarType dtype = dtype_from_name(string_at(info, 1));
+    const bool fits = device == at::kCPU ? dtype == at::kBFloat16 : device == at::kCUDA && (dtype == at::kBFloat16 || dtype == at::kHalf);
+    if (!fits && dtype != at::kFloat) throw std::invalid_argument("autocast: expected bfloat16 on the CPU, bfloat16 or float16 on CUDA, or float32 for none");
+    bridge.autocast.enter(device, dtype);
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value leave_autocast(const Info& info) {
+  return guarded(info, [&](Bridge& bridge) {
+    bridge.autocast.leave();
+    return info.Env().Undefined();
+  });
+}
+
+// --- profile --------------------------------------------------------------------------------------------
+
+Napi::Value start_profile(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    begin_profile();
+    return info.Env().Undefined();
+  });
+}
+
+Napi::Value profile_length(const Info& info) {
+  return guarded(info, [&](Bridge&) { return Napi::Number::New(info.Env(), static_cast<double>(profiled_slices())); });
+}
+
+Napi::Value stop_profile(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    const Napi::Env env = info.Env();
+    const Profile profile = end_profile();
+    const size_t count = profile.slices.size();
+    const auto numbers = [&](auto value) {
+      auto array = Napi::Float64Array::New(env, count);
+      for (size_t k = 0; k < count; ++k) array[k] = static_cast<double>(value(profile.slices[k]));
+      return array;
+    };
+    const auto texts = [&](const std::vector<std::string>& all) {
+      auto array = Napi::Array::New(env, all.size());
+      for (size_t k = 0; k < all.size(); ++k) array.Set(static_cast<uint32_t>(k), all[k]);
+      return array;
+    };
+    using Slice = Profile::Slice;
+    auto result = Napi::Object::New(env);
+    result["names"] = texts(profile.names);
+    result["shapes"] = texts(profile.shapes);
+    result["thread"] = static_cast<double>(profile.thread);
+    result["name"] = numbers([](const Slice& slice) { return slice.name; });
+    result["shape"] = numbers([](const Slice& slice) { return slice.shapes; });
+    result["threads"] = numbers([](const Slice& slice) { return slice.thread; });
+    result["isBackward"] = numbers([](const Slice& slice) { return slice.is_backward; });
+    result["sequence"] = numbers([](const Slice& slice) { return slice.sequence; });
+    result["begin"] = numbers([](const Slice& slice) { return static_cast<double>(slice.begin) / 1000; });
+    result["end"] = numbers([](const Slice& slice) { return static_cast<double>(slice.end) / 1000; });
+    return result;
+  });
+}
+
 // --- randomness -----------------------------------------------------------------------------------------
 
 Napi::Value create_generator(const Info& info) {
@@ -393,6 +459,8 @@ Napi::Value build_info(const Info& info) {
     result["config"] = at::show_config();
     result["parallel"] = at::get_parallel_info();
     result["cudaDevices"] = static_cast<double>(torch::cuda::device_count());
+    const char* bfloat16 = bfloat16_instructions();
+    result["bfloat16"] = bfloat16 ? Napi::String::New(info.Env(), bfloat16) : info.Env().Null();
     return result;
   });
 }
@@ -423,6 +491,11 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       {"gradients", gradients},
       {"gradEnabled", grad_enabled},
       {"setGradEnabled", set_grad_enabled},
+      {"enterAutocast", enter_autocast},
+      {"leaveAutocast", leave_autocast},
+      {"startProfile", start_profile},
+      {"profileLength", profile_length},
+      {"stopProfile", stop_profile},
       {"createGenerator", create_generator},
       {"releaseGenerator", release_generator},
       {"manualSeed", manual_seed},

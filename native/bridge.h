@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "autocast.h"
 #include "convert.h"
 #include "schema.h"
 
@@ -20,6 +21,7 @@ using Info = Napi::CallbackInfo;
 struct Bridge {
   Handles handles;
   std::vector<std::unique_ptr<Operator>> operators;
+  Autocast autocast;
 };
 
 // Runs `body` and turns what it throws into a pending JavaScript exception.

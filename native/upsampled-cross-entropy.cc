@@ -6,7 +6,8 @@
 // them exists at a time, in cache; backward makes it again. Whatever weighs or chooses pixels (class weights, mining, focal
 // loss) is made of the losses of the pixels, [N, H, W], by operators of libtorch.
 //
-// That is for float32 on the CPU. Everything else runs as the operators of libtorch that it is made of.
+// That is for float32 on the CPU, and logits in fewer bits become float32 first. Everything else runs as the operators of
+// libtorch that it is made of.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -158,6 +159,9 @@ at::Tensor upsampled_cross_entropy(const at::Tensor& logits, const at::Tensor& t
   TORCH_CHECK(logits.dim() == 4 && target.dim() == 3 && logits.size(0) == target.size(0) && target.scalar_type() == at::kLong,
               "upsampled_cross_entropy: expected logits [N, K, h, w] and int64 target [N, H, W], got ", logits.sizes(), " and ", target.scalar_type(), " ",
               target.sizes());
+  // Losses are differences of logarithms: 8 bits are too few for them.
+  if (logits.scalar_type() == at::kBFloat16 || logits.scalar_type() == at::kHalf)
+    return upsampled_cross_entropy(logits.to(at::kFloat), target, ignore_index, align_corners);
 #if HAS_VECTORS
   constexpr int64_t most = std::numeric_limits<int32_t>::max();
   const bool is_ours = logits.is_cpu() && target.is_cpu() && logits.scalar_type() == at::kFloat && logits.numel() > 0 && target.numel() > 0 &&

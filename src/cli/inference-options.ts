@@ -1,7 +1,9 @@
-// The flags that say how a model is applied to images, for every command that does so: --scales, --flip, --window, --overlap, --memory.
-import type { Command } from "commander"
+// The flags that say how a model is applied to images, for every command that does so: --scales, --flip, --window, --overlap, --memory,
+// --precision.
+import { type Command, Option } from "commander"
 import { UserError } from "../errors.ts"
 import { checkInference, type InferenceOptions } from "../infer/segment.ts"
+import { type Precision, precisions } from "../torch/index.ts"
 
 /** What the flags are parsed to. */
 export interface InferenceFlags {
@@ -12,6 +14,7 @@ export interface InferenceFlags {
   overlap?: number
   /** MiB. */
   memory?: number
+  precision?: Precision
 }
 
 /** Adds the flags to a command. */
@@ -38,19 +41,32 @@ export function addInferenceOptions(command: Command): Command {
       "memory that predicting an image may take; a larger one is seen in windows (default: 2048, at most a quarter of the machine's)",
       (text) => toNumber(text, "--memory", "MiB, above 0", (value) => value > 0),
     )
+    .addOption(
+      new Option("--precision <name>", "of the model's forward (default: what the run was trained in)").choices(
+        precisions,
+      ),
+    )
 }
 
 /**
  * What the flags of a command ask for; a key that was not given is not there.
  * @throws UserError for values that make no sense
  */
-export function inferenceOptions({ scales, flip, window, overlap, memory }: InferenceFlags): InferenceOptions {
+export function inferenceOptions({
+  scales,
+  flip,
+  window,
+  overlap,
+  memory,
+  precision,
+}: InferenceFlags): InferenceOptions {
   const options: InferenceOptions = {
     ...(scales && { scales }),
     ...(flip && { flip }),
     ...(window !== undefined && { window: window === "none" ? null : window }),
     ...(overlap !== undefined && { overlap }),
     ...(memory !== undefined && { memory: memory * 2 ** 20 }),
+    ...(precision && { precision }),
   }
   checkInference(options)
   return options

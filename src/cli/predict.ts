@@ -100,7 +100,7 @@ async function predict(paths: string[], options: Options): Promise<void> {
   const isUpright = !isSplit // pictures of a data set stay as they are stored, which is how its masks are drawn
   const sizes: ImageSize[] = [] // read before anything is written
   for (const path of images.values()) sizes.push(sizeOf(await inspectImage(path), isUpright))
-  const { model: trained, normalization } = trainedModel(run)
+  const { model: trained, normalization, precision } = trainedModel(run)
   using model = trained
   for (const path of Object.values(folders)) makeFolder(path)
 
@@ -115,6 +115,7 @@ async function predict(paths: string[], options: Options): Promise<void> {
     const input = new Float32Array(count * 3 * pixels)
     for (const [k, { picture }] of batch.entries()) input.set(toTensorData(picture, normalization), k * 3 * pixels)
     const found = segment(model, input, [count, height, width], {
+      precision,
       ...inference,
       probabilities: options.probabilities,
       onProgress: (windows, total) => {

@@ -9,6 +9,7 @@ import { clock, percent } from "../report/words.ts"
 import type { RunEvents, RunResult, RunStart } from "../train/run.ts"
 import type { StepRecord } from "../train/run-folder.ts"
 import type { Output } from "./output.ts"
+import { profileText } from "./profile-text.ts"
 import { scoresTable } from "./scores-table.ts"
 
 /** Shows a run on `output` and writes its pictures as they become known. */
@@ -53,6 +54,10 @@ export function runEvents(output: Output): RunEvents {
         ...(Number.isNaN(left) ? [] : [`${clock(left)} left`]),
       ]
       output.progress(progress, parts.join(", "), { ...record, progress })
+    },
+    onProfile(summary, file) {
+      output.endProgress()
+      output.result({ kind: "profile", ...summary, file }, profileText(summary, file))
     },
     onEvaluating: (done, total) => output.progress(done / total, `evaluating, ${done} of ${total} images`),
     async onEvaluation(record, predictions) {

@@ -20,6 +20,7 @@ interface Options {
   resume?: string
   config?: string
   report?: boolean
+  profile?: boolean
   json?: boolean
   [key: string]: unknown
 }
@@ -42,6 +43,10 @@ export function define(command: Command): void {
       parseDuration,
     )
     .option("--no-report", "leave out report.html, which takes another pass over the validation images at the end")
+    .option(
+      "--profile",
+      "note what runs when in ten steps, after the first seconds: profile.json, for https://ui.perfetto.dev, and a summary",
+    )
     .option("--json", "print JSON lines: every step, every evaluation, the result")
     .addHelpText(
       "after",
@@ -79,19 +84,20 @@ async function train(options: Options): Promise<void> {
   const trainOnce = async (): Promise<RunResult> => {
     const events = group.isMain ? runEvents(output) : {}
     const given = configOptions(options)
+    const { profile } = options
     if (options.resume !== undefined) {
       if (options.out !== undefined || options.config !== undefined) {
         throw new UserError(
           "--resume goes on in the run's own folder with its own options; leave out --out and --config.",
         )
       }
-      return await resumeRun(options.resume, given, { signal, group, ...events })
+      return await resumeRun(options.resume, given, { signal, group, profile, ...events })
     }
     if (options.out === undefined)
       throw new UserError("--out is missing: the folder to write the run to, such as --out runs/first.")
     const file = options.config === undefined ? {} : readConfigFile(options.config)
     const config = parseConfig({ ...file, ...withoutFileLengths(given, file) }, nameOption(given, options.config))
-    return await startRun(config, options.out, { signal, group, ...events })
+    return await startRun(config, options.out, { signal, group, profile, ...events })
   }
   let result: RunResult
   try {

@@ -1,5 +1,7 @@
 // One batch, from files to two arrays. The same function runs in a worker thread and on the main thread, so that what a
 // batch holds depends on its plan alone.
+import { threadId } from "node:worker_threads"
+import { clock } from "../clock.ts"
 import { UserError } from "../errors.ts"
 import { randomFor } from "./random.ts"
 import type { Transform } from "./transforms/index.ts"
@@ -24,31 +26,45 @@ export type BatchArrays = {
   readonly alpha?: Float32Array
 }
 
+/** What was done to a sample, and when: microseconds of `clock()`. */
+export type LoaderSpan = {
+  readonly name: "decode" | "transform"
+  readonly id: string
+  readonly begin: number
+  readonly end: number
+}
+
 export type Batch = BatchArrays & {
   readonly shape: readonly [n: number, h: number, w: number]
   readonly ids: readonly string[]
   readonly step: number
   readonly epoch: number
+  /** How the batch was made, of a loader that is profiled, and in which of its threads; 0: the main one. */
+  readonly profile?: { readonly worker: number; readonly spans: readonly LoaderSpan[] }
 }
 
 /**
  * Each sample is written straight into its place in the batch's arrays.
  * @param used arrays of an earlier batch, to be written again if they have the right size: new memory costs a fifth of a
  *   cached VOC crop's time, most of it in the kernel, which hands it out cleared and page by page
+ * @param isProfiled whether it says when each sample was decoded and transformed
  * @throws UserError when a sample cannot be read, or samples come out in different sizes
  */
 export async function makeBatch(
   source: SampleSource,
   transform: Transform,
   plan: BatchPlan,
-  used?: BatchArrays,
+  { used, isProfiled = false }: { used?: BatchArrays | undefined; isProfiled?: boolean } = {},
 ): Promise<Batch> {
   const { seed, epoch, step, indices } = plan
   const ids: string[] = []
+  const spans: LoaderSpan[] = []
   let arrays: BatchArrays | undefined
   let [height, width] = [0, 0]
   for (const [position, index] of indices.entries()) {
+    const start = clock()
     const sample = await source.readSample(index)
+    const decoded = clock()
     transform(sample, randomFor(seed, epoch, index), (h, w) => {
       if (arrays === undefined) {
         ;[height, width] = [h, w]
@@ -67,9 +83,20 @@ export async function makeBatch(
         alpha: alpha?.subarray(from, to),
       }
     })
+    if (isProfiled) {
+      spans.push({ name: "decode", id: sample.id, begin: start, end: decoded })
+      spans.push({ name: "transform", id: sample.id, begin: decoded, end: clock() })
+    }
     ids.push(sample.id)
   }
-  return { ...(arrays ?? arraysFor(0, false)), shape: [indices.length, height, width], ids, step, epoch }
+  return {
+    ...(arrays ?? arraysFor(0, false)),
+    shape: [indices.length, height, width],
+    ids,
+    step,
+    epoch,
+    ...(isProfiled && { profile: { worker: threadId, spans } }),
+  }
 }
 
 /** The parts of one batch, which have samples of one size, as a whole. */

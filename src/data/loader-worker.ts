@@ -13,6 +13,7 @@ export type WorkerSetup = {
   readonly cacheBytes: number
   /** [1], shared with the loader: not 0 once it is closed. */
   readonly closed: Int32Array
+  readonly isProfiled: boolean
 }
 
 /** What to make, and arrays of an earlier batch to make it in. */
@@ -44,7 +45,7 @@ export default function work(task: WorkerTask): Promise<WorkerAnswer> {
 
 async function answerTo({ plan, used }: WorkerTask): Promise<WorkerAnswer> {
   try {
-    const batch = await makeBatch(source, transform, plan, used)
+    const batch = await makeBatch(source, transform, plan, { used, isProfiled: setup.isProfiled })
     // moved to the main thread, not copied
     return move({ [transferableSymbol]: buffersOf(batch), [valueSymbol]: { batch } }) as unknown as WorkerAnswer
   } catch (error) {

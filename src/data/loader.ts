@@ -38,6 +38,8 @@ export type LoaderOptions = {
   readonly prefetch?: number
   /** Memory for decoded samples, of all workers together; 0 reads every sample anew. */
   readonly cacheBytes?: number
+  /** Whether each batch says how it was made, for a profile. */
+  readonly profile?: boolean
 }
 
 /** All cores but one, which stays with training; at least 1, at most 4. @param processes that share the machine's cores */
@@ -64,6 +66,7 @@ export class Loader {
   readonly #share: Share
   readonly #seed: number
   readonly #prefetch: number
+  readonly #isProfiled: boolean
   readonly #transform: Transform
   readonly #pool: Piscina<WorkerTask, WorkerAnswer> | undefined
   readonly #closed = new Int32Array(new SharedArrayBuffer(4)) // seen by the workers
@@ -80,6 +83,7 @@ export class Loader {
       workers = defaultWorkers(),
       prefetch = Math.max(2, workers),
       cacheBytes = 0,
+      profile = false,
     }: LoaderOptions,
   ) {
     checkWhole("batchSize", batchSize, 1)
@@ -105,6 +109,7 @@ export class Loader {
     }
     this.#share = share
     this.#seed = seed
+    this.#isProfiled = profile
     this.#prefetch = workers === 0 ? 0 : prefetch
     this.#transform = buildTransform(transform) // also checks the options here, before any worker starts
     if (workers > 0) {
@@ -116,6 +121,7 @@ export class Loader {
           transform,
           cacheBytes: Math.floor(cacheBytes / workers),
           closed: this.#closed,
+          isProfiled: profile,
         } satisfies WorkerSetup,
       })
       this.#pool.on("error", () => {}) // an idle worker died: the pool has replaced it, and a batch that fails says so itself
@@ -214,7 +220,8 @@ export class Loader {
 
   async #load(plan: BatchPlan, used?: BatchArrays): Promise<Batch> {
     if (this.#isClosed) throw new Error("Loader: it is closed")
-    if (this.#pool === undefined) return makeBatch(this.#source, this.#transform, plan, used)
+    if (this.#pool === undefined)
+      return makeBatch(this.#source, this.#transform, plan, { used, isProfiled: this.#isProfiled })
     const transferList = used ? buffersOf(used) : []
     const answer = await this.#pool.run({ plan, used }, { transferList }).catch((cause) => {
       throw this.#isClosed ? new Error("Loader: closed while a batch was awaited", { cause }) : cause

@@ -4,13 +4,16 @@
 // where the next one begins, all rows above are final and are handed over.
 import { callAtStride, type SegmentationModel } from "../models/index.ts"
 import { softmax } from "../nn/index.ts"
-import { fromData, type Tensor, tidy, zeros } from "../torch/index.ts"
+import { fromData, type Precision, type Tensor, tidy, zeros } from "../torch/index.ts"
 import { padForCorners } from "./pad.ts"
 import { openRows, type View, windowRows } from "./plan.ts"
 import { sampleAt, sampleImages } from "./sample.ts"
 import { type Axis, positionIn, type Span } from "./windows.ts"
 
-export interface BlendEvents {
+export interface BlendOptions {
+  /** All of one image size. */
+  readonly views: readonly View[]
+  readonly precision: Precision
   /** Takes rows that are final, from `top` on: probabilities [N, K, rows, W], which are the caller's only during the call. */
   onRows: (probabilities: Tensor, top: number) => void
   onWindow: () => void
@@ -18,14 +21,12 @@ export interface BlendEvents {
 
 /**
  * @param images [N, 3, H, W], row by row
- * @param views all of one image size
  */
 export function blend(
   model: SegmentationModel,
   images: Float32Array,
   [n, h, w]: readonly [n: number, h: number, w: number],
-  views: readonly View[],
-  { onRows, onWindow }: BlendEvents,
+  { views, precision, onRows, onWindow }: BlendOptions,
 ): void {
   const order = windowRows(views)
   const height = openRows(order)
@@ -54,7 +55,7 @@ export function blend(
       bottom = Math.max(bottom, span.to)
       for (const column of view.columns.spans) {
         tidy(() => {
-          const seen = probabilities(model, images, [n, h, w], view, span, column) // [N, K, to - from, to - from]
+          const seen = probabilities(model, precision, images, [n, h, w], view, span, column) // [N, K, to - from, to - from]
           const shares = fromData(
             Float32Array.from(span.shares, (share) => share / views.length),
             [span.shares.length, 1],
@@ -78,6 +79,7 @@ const place = (sums: Tensor, from: number, to: number, column: Span): Tensor =>
 /** What the model says through one window, [N, K, h, w], about the pixels of the image that it sees there. */
 function probabilities(
   model: SegmentationModel,
+  precision: Precision,
   images: Float32Array,
   shape: readonly [n: number, h: number, w: number],
   { isMirrored, rows, columns }: View,
@@ -89,7 +91,7 @@ function probabilities(
   const columnsSeen = pixelsOf(columns, column, { isMirrored, alignCorners })
   const x = sampleImages(images, shape, rowsSeen, columnsSeen, { alignCorners }) // [N, 3, rows.length, columns.length]
   const padded = padForCorners(x, model)
-  const { logits } = callAtStride(model, padded) // [N, K, h, w]
+  const { logits } = callAtStride(model, padded, precision) // [N, K, h, w]
   const inLogits = ({ positions }: Span, dim: 2 | 3) =>
     positions.map((position) => positionIn(position, padded.size(dim), logits.size(dim), alignCorners))
   return softmax(sampleAt(logits, inLogits(row, 2), inLogits(column, 3), { alignCorners }), 1)

@@ -42,7 +42,7 @@ const TIMED_IMAGES = 5
 export async function estimateEvaluation(
   model: SegmentationModel,
   dataset: VocFolder,
-  { normalization = {} as Normalization } = {},
+  { normalization = {} as Normalization, inference = {} as InferenceOptions } = {},
 ): Promise<number> {
   const wasTraining = model.training
   model.eval()
@@ -51,7 +51,7 @@ export async function estimateEvaluation(
     const index = Math.floor((k * dataset.ids.length) / TIMED_IMAGES)
     const start = performance.now()
     const { image, width, height } = await dataset.readSample(index)
-    segment(model, toTensorData({ width, height, data: image }, normalization), [1, height, width])
+    segment(model, toTensorData({ width, height, data: image }, normalization), [1, height, width], inference)
     seconds.push((performance.now() - start) / 1000)
   }
   model.train(wasTraining)

@@ -1,7 +1,7 @@
 // What a model is asked about an image: in which sizes it looks at it, mirrored or not, and through which windows, so that
 // memory suffices.
-import type { SegmentationModel } from "../models/index.ts"
-import { memory, resetPeakMemory, tidy, zeros } from "../torch/index.ts"
+import { callIn, type SegmentationModel } from "../models/index.ts"
+import { memory, type Precision, resetPeakMemory, tidy, zeros } from "../torch/index.ts"
 import { type Axis, mirrored, planAxis, type Span } from "./windows.ts"
 
 /** One look at the image: in one size, mirrored or not. */
@@ -25,6 +25,7 @@ export interface PlanOptions {
   readonly overlap: number
   /** Bytes. */
   readonly memory: number
+  readonly precision: Precision
 }
 
 export const defaultMemory = (): number => Math.min(2 * 2 ** 30, memory().limitBytes / 4)
@@ -39,7 +40,7 @@ const WINDOWS = [4096, 3072, 2560, 2048, 1536, 1280, 1024, 768, 640, 512, 384, 2
 export function planViews(
   model: SegmentationModel,
   [n, h, w]: readonly [n: number, h: number, w: number],
-  { scales, flip, window, overlap, memory }: PlanOptions,
+  { scales, flip, window, overlap, memory, precision }: PlanOptions,
 ): Plan {
   const viewsThrough = (height: number, width: number): View[] =>
     scales.flatMap((scale) => {
@@ -51,7 +52,7 @@ export function planViews(
     })
   const fit = (views: readonly View[], n: number): boolean => {
     const largest = Math.max(h * w, ...views.map(({ rows, columns }) => rows.scaled * columns.scaled)) // pixels
-    return n * largest <= SMALL || n * bytesOf(views, costOf(model)) <= memory
+    return n * largest <= SMALL || n * bytesOf(views, costOf(model, precision)) <= memory
   }
 
   let views = window ? viewsThrough(...window) : viewsThrough(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
@@ -107,19 +108,23 @@ function bytesOf(views: readonly View[], { bytesPerPixel, classes }: Cost): numb
 }
 
 const PROBE = 256 // pixels a side
-const costs = new WeakMap<SegmentationModel, Cost>()
+const costs: Record<Precision, WeakMap<SegmentationModel, Cost>> = {
+  float32: new WeakMap(),
+  bfloat16: new WeakMap(),
+  float16: new WeakMap(),
+}
 
-/** What a model takes, measured once. This begins the count of `memory().peakBytes` anew. */
-function costOf(model: SegmentationModel): Cost {
-  const known = costs.get(model)
+/** What a model takes in a precision, measured once. This begins the count of `memory().peakBytes` anew. */
+function costOf(model: SegmentationModel, precision: Precision): Cost {
+  const known = costs[precision].get(model)
   if (known) return known
   const cost = tidy(() => {
     const image = zeros([1, 3, PROBE, PROBE])
     const { liveBytes } = memory()
     resetPeakMemory()
-    const { logits } = model.call(image)
+    const { logits } = callIn(precision, model, image)
     return { bytesPerPixel: (memory().peakBytes - liveBytes) / PROBE ** 2, classes: logits.size(1) }
   })
-  costs.set(model, cost)
+  costs[precision].set(model, cost)
   return cost
 }

@@ -7,9 +7,9 @@
 // size in which they are made to the image's, softmax comes after that, and probabilities are averaged, not logits. Windows lie
 // in the scaled image, as in hszhao/semseg and mmsegmentation: the model sees parts of the size that it was trained on.
 import { UserError } from "../errors.ts"
-import { callAtStride, type SegmentationModel } from "../models/index.ts"
+import { callAtStride, callIn, type SegmentationModel } from "../models/index.ts"
 import { cropTo, softmax } from "../nn/index.ts"
-import { aten, fromData, levers, noGrad, ShapeError, type Tensor, tidy, upsampledArgmax } from "../torch/index.ts"
+import { aten, fromData, levers, noGrad, type Precision, ShapeError, type Tensor, tidy, upsampledArgmax } from "../torch/index.ts"
 import { blend } from "./blend.ts"
 import { padForCorners } from "./pad.ts"
 import { defaultMemory, planViews } from "./plan.ts"
@@ -33,6 +33,8 @@ export interface InferenceOptions {
   readonly overlap?: number
   /** Bytes that inference may take besides images and results. Default: 2 GiB, or a quarter of the machine's where that is less. */
   readonly memory?: number
+  /** Of the model's forward; its probabilities are float32. Default: float32, or of a run's model what the run was trained in. */
+  readonly precision?: Precision
 }
 
 export interface SegmentOptions extends InferenceOptions {
@@ -72,10 +74,10 @@ export function segment(
   if (images.length !== n * 3 * h * w)
     throw new ShapeError(`segment: got ${images.length} values, expected [${n}, 3, ${h}, ${w}].`)
   checkInference(options)
-  const { scales = [1], flip = false, window, memory = defaultMemory(), onProgress } = options
+  const { scales = [1], flip = false, window, memory = defaultMemory(), precision = "float32", onProgress } = options
   const overlap = options.overlap ?? (window === undefined ? 0.25 : 0.5)
   using _ = noGrad()
-  const { views, together } = planViews(model, [n, h, w], { scales, flip, window, overlap, memory })
+  const { views, together } = planViews(model, [n, h, w], { scales, flip, window, overlap, memory, precision })
   const windows = views.reduce((sum, { rows, columns }) => sum + rows.spans.length * columns.spans.length, 0)
   const total = windows * Math.ceil(n / together)
   let done = 0
@@ -90,25 +92,30 @@ export function segment(
       tidy(() => {
         const padded = padForCorners(fromData(part, [count, 3, h, w]), model)
         if (levers.upsampleLabels && !options.confidence && !options.probabilities) {
-          result.labels.set(labelsOf(model, padded, [h, w]), first * h * w)
+          result.labels.set(labelsOf(model, padded, [h, w], precision), first * h * w)
           return
         }
-        const logits = cropTo(model.call(padded).logits, [h, w])
+        const logits = cropTo(callIn(precision, model, padded).logits, [h, w])
         write(result, logits, () => softmax(logits, 1), { first, top: 0 }, [n, h, w], options)
       })
       onWindow()
     } else {
       const onRows = (probabilities: Tensor, top: number) =>
         write(result, probabilities, () => probabilities, { first, top }, [n, h, w], options)
-      blend(model, part, shape, views, { onRows, onWindow })
+      blend(model, part, shape, { views, precision, onRows, onWindow })
     }
   }
   return result
 }
 
 /** The most probable class of each pixel, [n, h, w], without the logits of all pixels. @param image [n, 3, H, W] */
-function labelsOf(model: SegmentationModel, image: Tensor, [h, w]: readonly [number, number]): Uint8Array {
-  const { logits } = callAtStride(model, image)
+function labelsOf(
+  model: SegmentationModel,
+  image: Tensor,
+  [h, w]: readonly [number, number],
+  precision: Precision,
+): Uint8Array {
+  const { logits } = callAtStride(model, image, precision)
   const labels = upsampledArgmax(logits, [image.size(2), image.size(3)], { alignCorners: model.alignCorners })
   return labels.narrow(1, 0, h).narrow(2, 0, w).data() as Uint8Array
 }

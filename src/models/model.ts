@@ -1,6 +1,6 @@
 // What every segmentation model is: images in, logits of the same size out.
 import { interpolate, type Module } from "../nn/index.ts"
-import { aten, noGrad, type Tensor, tidy } from "../torch/index.ts"
+import { aten, autocast, noGrad, type Precision, type Tensor, tidy } from "../torch/index.ts"
 import type { Encoder } from "./encoders/index.ts"
 
 export interface SegmentationOutput {
@@ -31,24 +31,32 @@ export interface SegmentationModel extends Module<[Tensor], SegmentationOutput> 
   dropAuxiliary?(): void
 }
 
-/** The last line of a model whose last layer is smaller than the image: [N, K, h, w] to [N, K, H, W], if wanted. */
+/**
+ * The last line of a model whose last layer is smaller than the image: [N, K, h, w] to [N, K, H, W], if wanted. In float32: between
+ * two bfloat16 logits there is seldom a third.
+ */
 export function enlarge(
   logits: Tensor,
   image: Tensor,
   { upsampleLogits, alignCorners }: Pick<SegmentationModel, "upsampleLogits" | "alignCorners">,
 ): Tensor {
-  return upsampleLogits ? interpolate(logits, [image.size(2), image.size(3)], { alignCorners }) : logits
+  return upsampleLogits ? interpolate(inFloat32(logits), [image.size(2), image.size(3)], { alignCorners }) : logits
 }
 
 /**
  * The output as the last layer makes it, [N, K, h, w]: a loss may enlarge it in passing, or compare it with smaller labels.
  * @param image [N, 3, H, W]
+ * @param precision as in `callIn`
  */
-export function callAtStride(model: SegmentationModel, image: Tensor): SegmentationOutput {
-  if (model.upsampleLogits === undefined) return model.call(image)
+export function callAtStride(
+  model: SegmentationModel,
+  image: Tensor,
+  precision: Precision = "float32",
+): SegmentationOutput {
+  if (model.upsampleLogits === undefined) return callIn(precision, model, image)
   model.upsampleLogits = false
   try {
-    return model.call(image)
+    return callIn(precision, model, image)
   } finally {
     model.upsampleLogits = true
   }
@@ -66,6 +74,22 @@ export function logitStride(model: SegmentationModel): number {
   const rows = (side: number) => tidy(() => callAtStride(model, aten.zeros([1, 3, side, side])).logits.size(2))
   return (4 * stride) / (rows(8 * stride) - rows(4 * stride)) // of the difference: some encoders lose a row at the border
 }
+
+/** model.call() in a precision (see autocast): weights are float32, and so is what comes out, whatever is between. */
+export function callIn(precision: Precision, model: SegmentationModel, image: Tensor): SegmentationOutput {
+  if (precision === "float32") return model.call(image)
+  return tidy(() => {
+    const { logits, aux, scales } = autocast({ dtype: precision, device: image.device }, () => model.call(image))
+    return {
+      logits: inFloat32(logits),
+      ...(aux && { aux: inFloat32(aux) }),
+      ...(scales && { scales: scales.map(inFloat32) }),
+    }
+  })
+}
+
+const inFloat32 = (x: Tensor): Tensor =>
+  x.dtype === "bfloat16" || x.dtype === "float16" ? x.to({ dtype: "float32" }) : x
 
 /** The finest of an encoder's maps whose stride is at least `stride`: its position. */
 export function atStride({ strides }: Encoder, stride: number): number {

@@ -1,5 +1,5 @@
 // Modules one after another, of which some neighbours are cheaper together than each by itself.
-import { foldBatchNorm, isGradEnabled, isRecording, type Limits, levers, type Tensor, tidy } from "../torch/index.ts"
+import { foldBatchNorm, isGradEnabled, isRecording, type Limits, levers, profileCall, type Tensor, tidy } from "../torch/index.ts"
 import { Conv2d, pair } from "./conv.ts"
 import type { Module } from "./module.ts"
 import { BatchNorm2d, clamp_ } from "./norm.ts"
@@ -62,6 +62,6 @@ function canFold(x: Tensor, conv: Conv2d, norm: BatchNorm2d): boolean {
 function folded(x: Tensor, conv: Conv2d, norm: BatchNorm2d): Tensor {
   return tidy(() => {
     const [weight, bias] = foldBatchNorm(conv, norm)
-    return conv.convolve(x, weight, bias)
+    return profileCall(conv, () => conv.convolve(x, weight, bias))
   })
 }

@@ -4,10 +4,12 @@ import { UserError } from "../errors.ts"
 import {
   type DType,
   isFloating,
+  isProfiling,
   isRecording,
   type MemoryFormat,
   noGrad,
   Parameter,
+  profileCall,
   recordCall,
   StateBuffer,
   type Tensor,
@@ -28,6 +30,7 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
   /** Runs forward() and frees what it made except its result. */
   call(...input: Input): Output {
     if (isRecording()) return tidy(() => recordCall(this, () => this.forward(...input)))
+    if (isProfiling()) return profileCall(this, () => tidy(() => this.forward(...input)))
     return tidy(() => this.forward(...input))
   }
 

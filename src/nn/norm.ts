@@ -9,6 +9,7 @@ import {
   levers,
   ones,
   Parameter,
+  profileCall,
   ShapeError,
   StateBuffer,
   type Tensor,
@@ -60,7 +61,7 @@ export class BatchNorm2d extends Module {
 
   /** call(), and then everything below `low` is low, above `high` high: the ReLU (low 0) or ReLU6 (high 6) that follows. */
   callClamped(x: Tensor, limits: Limits): Tensor {
-    return tidy(() => this.#normalize(x, limits))
+    return profileCall(this, () => tidy(() => this.#normalize(x, limits)))
   }
 
   #normalize(x: Tensor, limits: Limits = {}): Tensor {

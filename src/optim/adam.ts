@@ -1,6 +1,6 @@
 // Adam and AdamW, as torch.optim: steps of about lr in each coordinate, whatever the gradient's scale.
 // Kingma and Ba 2015, https://arxiv.org/abs/1412.6980; Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101
-import { aten, type Parameter, type Tensor, zeros } from "../torch/index.ts"
+import { adam_, aten, levers, type Parameter, type Tensor, zeros } from "../torch/index.ts"
 import { type NamedParameters, Optimizer, requireNumber } from "./optimizer.ts"
 
 export interface AdamOptions {
@@ -36,6 +36,10 @@ export class Adam extends Optimizer {
     const step = this.getState("step", name) ?? this.setState("step", name, zeros([], { dtype: "int64" }))
     const mean = this.getState("exp_avg", name) ?? this.setState("exp_avg", name, fresh())
     const square = this.getState("exp_avg_sq", name) ?? this.setState("exp_avg_sq", name, fresh())
+    if (levers.fuseAdam && parameter.dtype === "float32" && parameter.device === "cpu") {
+      adam_(parameter, g, { step, mean, square }, { rate: lr, betas: this.betas, eps: this.eps })
+      return
+    }
     const t = step.add_(1).item()
     mean.mul_(beta1).add_(g, { alpha: 1 - beta1 })
     aten.addcmul_(square.mul_(beta2), g, g, { value: 1 - beta2 })

@@ -1,7 +1,7 @@
 // Averaged weights: evaluation and the saved model use an average of the last steps' weights, which training itself never
 // sees. Single steps jump about a good place; their average lies in it. Polyak and Juditsky 1992,
 // https://doi.org/10.1137/0330046; for networks Tarvainen and Valpola 2017, https://arxiv.org/abs/1703.01780
-import { isFloating, noGrad, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
+import { aten, isFloating, noGrad, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
 import { requireNumber } from "./optimizer.ts"
 
 /**
@@ -27,7 +27,7 @@ export class AveragedState implements Disposable {
       using _ = noGrad()
       for (const [name, average] of this.#averages) {
         const value = this.#state.get(name) as Tensor
-        if (isFloating(average.dtype)) average.mul_(decay).add_(value, { alpha: 1 - decay })
+        if (isFloating(average.dtype)) aten.lerp__Scalar(average, value, 1 - decay)
         else average.copy_(value)
       }
     })

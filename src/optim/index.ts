@@ -37,6 +37,7 @@ export function createOptimizer(
 
 export { Adam, type AdamOptions, AdamW } from "./adam.ts"
 export { AveragedState } from "./average.ts"
+export { GradScaler, type GradScalerOptions, type GradScalerState } from "./grad-scaler.ts"
 export { clipByNorm, clipByValue, firstNonFinite, gradientNorm, isAllFinite } from "./gradients.ts"
 export { Lion, type LionOptions } from "./lion.ts"
 export { type NamedParameters, Optimizer, type ParameterSettings } from "./optimizer.ts"

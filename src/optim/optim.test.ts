@@ -1,7 +1,19 @@
 // What optimizers are besides their formulas; that these are PyTorch's: tests/parity/optim.test.ts.
 import { expect, test } from "vitest"
 import { UserError } from "../errors.ts"
-import { isGradEnabled, liveTensors, ones, Parameter, type Tensor, tensor, tidy, zeros } from "../torch/index.ts"
+import {
+  isGradEnabled,
+  levers,
+  liveTensors,
+  manualSeed,
+  ones,
+  Parameter,
+  randn,
+  type Tensor,
+  tensor,
+  tidy,
+  zeros,
+} from "../torch/index.ts"
 import { AdamW, createOptimizer, optimizerNames, SGD } from "./index.ts"
 
 const parameters = () =>
@@ -143,3 +155,39 @@ test("options that make no sense are named", () => {
     'Unknown optimizer "adamv". Did you mean "adam"? There are: sgd, adam, adamw, lion.',
   )
 })
+
+test.each(["contiguous", "channels_last"] as const)(
+  "Adam's steps as one operator, %s: as close to float64 as libtorch's ten",
+  (memoryFormat) => {
+    const run = (dtype: "float32" | "float64", fuseAdam: boolean) =>
+      tidy(() => {
+        manualSeed(1)
+        levers.fuseAdam = fuseAdam
+        const weight = new Parameter(randn([7, 5, 3, 3]).contiguous({ memoryFormat }).to({ dtype }))
+        const bias = new Parameter(randn([30_000, 3]).to({ dtype })) // enough for two threads
+        using optimizer = new AdamW(
+          [
+            ["weight", weight],
+            ["bias", bias],
+          ],
+          0.01,
+          { weightDecay: 0.1 },
+        )
+        for (let step = 0; step < 5; step++) {
+          weight.grad = randn([7, 5, 3, 3]).to({ dtype }) // its memory in another order, where channels are side by side
+          bias.grad = randn([30_000, 3]).mul(step).to({ dtype })
+          optimizer.step()
+        }
+        return [weight, bias].map((parameter) => parameter.to({ dtype: "float64" }))
+      })
+    try {
+      const [exact, fused, ten] = [run("float64", true), run("float32", true), run("float32", false)]
+      for (const k of [0, 1]) {
+        const error = (got: Tensor[]) => got[k]!.sub(exact[k]!).abs().max().item()
+        expect(error(fused)).toBeLessThan(Math.max(2 * error(ten), 1e-7))
+      }
+    } finally {
+      levers.fuseAdam = true
+    }
+  },
+)

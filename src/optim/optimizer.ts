@@ -1,7 +1,7 @@
 // Optimizer: moves the parameters of a model against their gradients. What it remembers between steps ("state") has
 // names, so that a stopped run goes on bit for bit.
 import { UserError } from "../errors.ts"
-import { noGrad, type Parameter, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
+import { aten, noGrad, type Parameter, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
 
 /** What `model.namedParameters()` gives. */
 export type NamedParameters = Iterable<readonly [string, Parameter]>
@@ -124,8 +124,9 @@ export abstract class Optimizer implements Disposable {
       for (const buffer of this.#state.values()) buffer.dispose()
       this.#state.clear()
       for (const { slot, name, value } of loaded) {
-        const { dtype, device } = this.#parameters.get(name) as Parameter
-        this.setState(slot, name, slot === "step" ? value.clone() : value.to({ dtype, device, copy: true }))
+        const parameter = this.#parameters.get(name) as Parameter
+        // In the parameter's memory order, in which it was made.
+        this.setState(slot, name, slot === "step" ? value.clone() : aten.empty_like(parameter).copy_(value))
       }
     })
     return this

@@ -31,7 +31,7 @@ export const validationSet = (run: RunFolder, data?: string): VocFolder => {
  * ```
  */
 export function openPredictor(run: RunFolder, dataset: VocFolder, inference: InferenceOptions = {}) {
-  const { model, normalization } = trainedModel(run)
+  const { model, normalization, precision } = trainedModel(run)
   return {
     async predict(id: string): Promise<Sample> {
       const index = dataset.ids.indexOf(id)
@@ -43,7 +43,10 @@ export function openPredictor(run: RunFolder, dataset: VocFolder, inference: Inf
       const { image: data, mask, width, height } = await dataset.readSample(index)
       const size = { width, height }
       const image = { ...size, data }
-      const { labels } = segment(model, toTensorData(image, normalization), [1, height, width], inference)
+      const { labels } = segment(model, toTensorData(image, normalization), [1, height, width], {
+        precision,
+        ...inference,
+      })
       return { id, image, truth: { ...size, labels: mask }, prediction: { ...size, labels } }
     },
     [Symbol.dispose]() {

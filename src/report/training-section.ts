@@ -64,6 +64,7 @@ export function trainingSection(run: RunFolder, facts: RunFacts): Html {
     ["optimizer", `${config.optimizer}, weight decay ${number(config.weightDecay)}`],
     ["learning rate", text("Learning rate", "schedule")],
     ["evaluated weights", text("Run", "evaluated weights")],
+    ["precision", text("Run", "precision")],
     ["seed", text("Run", "seed")],
     ["done", last ? `${plural(last.step, "step")} in ${duration(last.seconds)}, ${finished(run)}` : null],
     ["best weights", best === null ? null : `of step ${number(best)}, by mean IoU`],

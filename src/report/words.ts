@@ -48,13 +48,14 @@ export function duration(seconds: number): string {
 }
 
 /** "averaged over the scales 0.75, 1 and over mirrored images": how a model was applied, where not simply to whole images. */
-export function inferenceText({ scales, flip, window, overlap, memory }: InferenceOptions): string {
+export function inferenceText({ scales, flip, window, overlap, memory, precision }: InferenceOptions): string {
   const over = [...(scales ? [`the scales ${scales.join(", ")}`] : []), ...(flip ? ["mirrored images"] : [])]
   const parts = [
     ...(over.length > 0 ? [`averaged over ${list(over)}`] : []),
     ...(window ? [`in windows of ${window.join("x")}`] : window === null ? ["whole images in any case"] : []),
     ...(overlap !== undefined ? [`with an overlap of ${overlap}`] : []),
     ...(memory !== undefined ? [`within ${Math.round(memory / 2 ** 20)} MiB`] : []),
+    ...(precision !== undefined ? [`in ${precision}`] : []),
   ]
   return parts.join(", ")
 }

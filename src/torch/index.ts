@@ -1,5 +1,6 @@
 // The tensor layer: libtorch from TypeScript.
 export * as aten from "./aten.generated.ts"
+export * from "./autocast.ts"
 export * from "./create.ts"
 export { call, findOperator } from "./dispatch.ts"
 export type { DType, Layout, MemoryFormat, TensorData } from "./dtype.ts"
@@ -10,6 +11,7 @@ export * from "./grad-mode.ts"
 export { alone, type GradientMean, type Group, GroupError } from "./group.ts"
 export { type Index, type Slice, slice } from "./indexing.ts"
 export {
+  adam_,
   atrousConv2d,
   batchNormClamp,
   depthwiseConv2d,
@@ -22,6 +24,7 @@ export {
 export { levers } from "./levers.ts"
 export { Parameter, StateBuffer } from "./parameter.ts"
 export { groupBackends, isGroupFailure, type JoinOptions, ProcessGroup } from "./process-group.ts"
+export * from "./profile.ts"
 export * from "./recording.ts"
 export * from "./runtime.ts"
 export { loadSafetensors, saveSafetensors } from "./safetensors.ts"

@@ -52,6 +52,15 @@ function results(run: Run, { x, dy, weight, bias, limits }: Case, dtype: DType =
   return { y, dx, dweight, dbias, running_mean, running_var }
 }
 
+/** x and dy as they are, weight and statistics in float32. */
+function mixedResults(run: Run, { x, dy, weight, bias, limits }: Case): Results {
+  const leaves = [x, weight, bias].map((tensor) => tensor.clone().requiresGrad_()) as [Tensor, Tensor, Tensor]
+  const [running_mean, running_var] = [full([x.size(1)], 0.5), full([x.size(1)], 2)]
+  const y = run(...leaves, running_mean, running_var, limits)
+  const [dx, dweight, dbias] = grad([y], leaves, { gradients: [dy] }) as [Tensor, Tensor, Tensor]
+  return { y, dx, dweight, dbias, running_mean, running_var }
+}
+
 /** A gradient is left out where y is so close to a bound that rounding decides whether it passes. */
 function makeCase(shape: number[], limits: Limits, { mean = 0, deviation = 1 } = {}): Case {
   const c = shape[1]!
@@ -195,6 +204,75 @@ test.each(Object.entries(bounds))("what is not side by side in float32 is libtor
     )
     expect(eval_.data()).toEqual(clamped.data())
     expect(state.running_var.data()).toEqual(ones([5]).data())
+  })
+})
+
+describe.each(Object.entries(bounds))("bfloat16 with %s", (_, limits) => {
+  // The last is cut into blocks, since its rows do not fit into the cache.
+  test.each([
+    [2, 7, 9, 5],
+    [2, 24, 40, 40],
+    [4, 300, 9, 11],
+  ])("[%i, %i, %i, %i] is float32's, rounded once", (...shape) => {
+    manualSeed(8)
+    for (const threads of [1, 2]) {
+      setThreads(threads)
+      tidy(() => {
+        const given = makeCase(shape, limits)
+        const rounded = { ...given, x: given.x.to({ dtype: "bfloat16" }), dy: given.dy.to({ dtype: "bfloat16" }) }
+        const got = mixedResults(fused, rounded)
+        const exact = results(composed, rounded, "float64")
+        expect([got.y.dtype, got.dx.dtype, got.dweight.dtype]).toEqual(["bfloat16", "bfloat16", "float32"])
+        for (const name of ["y", "dx"] as const) {
+          // Half a unit in the last of 8 bits, and the roundings of float32 where terms cancel.
+          const allowed = exact[name]
+            .abs()
+            .mul(2 ** -8)
+            .add(1e-6 * exact[name].abs().max().item())
+          expect(got[name].sub(exact[name]).abs().le(allowed).all().item(), name).toBe(1)
+        }
+        const of = errors(got, exact)
+        for (const name of ["dweight", "dbias", "running_mean", "running_var"] as const)
+          expect(of[name], name).toBeLessThan(2e-6)
+      })
+    }
+  })
+
+  test("what is not side by side is libtorch's", () => {
+    manualSeed(9)
+    tidy(() => {
+      const given = makeCase([2, 5, 6, 7], limits)
+      const rows = {
+        ...given,
+        x: given.x.to({ dtype: "bfloat16" }).contiguous(),
+        dy: given.dy.to({ dtype: "bfloat16" }),
+      }
+      const [got, exact] = [mixedResults(fused, rows), results(composed, rows, "float64")]
+      // libtorch's backward rounds more than once; ReLU6 has none in bfloat16 on its CPU, so ours goes by float32 there.
+      for (const name of names) expect(errors(got, exact)[name], name).toBeLessThan(2 ** -6)
+    })
+  })
+})
+
+test("in bfloat16 a NaN and an infinity stay what they are", () => {
+  tidy(() => {
+    const x = sideBySide(randn([2, 3, 4, 4])).to({ dtype: "bfloat16" })
+    x.at(0, 1, 0, 0).fill_(Number.NaN)
+    const state = { weight: ones([3]), bias: zeros([3]), running_mean: zeros([3]), running_var: ones([3]), ...settings }
+    const y = batchNormClamp(x, state, true, { low: 0 }).to({ dtype: "float32" })
+    const bad = (c: number) => aten.isnan(y.select(1, c)).all().item()
+    expect([0, 1, 2].map(bad)).toEqual([0, 1, 0])
+    const huge = full([1, 1, 1, 2], 1).to({ dtype: "bfloat16" })
+    huge.select(3, 0).fill_(-1)
+    const scaled = {
+      ...state,
+      weight: full([1], 3.4e38),
+      bias: zeros([1]),
+      running_mean: zeros([1]),
+      running_var: ones([1]),
+    }
+    const large = batchNormClamp(sideBySide(huge), { ...scaled, eps: 0 }, true).to({ dtype: "float32" })
+    expect(large.data()).toEqual(Float32Array.of(-Infinity, Infinity)) // the largest bfloat16 is 3.39e38
   })
 })
 

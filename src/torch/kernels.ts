@@ -117,6 +117,20 @@ export function upsampledArgmax(
 }
 
 /**
+ * One step of Adam for one parameter, in place, of float32 on the CPU: what optim/adam.ts writes out in ten operators.
+ * @param parameter and gradient of one shape, as `mean` and `square` of the state, which lie in memory as the parameter does
+ * @param state.step [] int64, the steps so far
+ */
+export function adam_(
+  parameter: Tensor,
+  gradient: Tensor,
+  { step, mean, square }: { readonly step: Tensor; readonly mean: Tensor; readonly square: Tensor },
+  { rate, betas: [beta1, beta2], eps }: { rate: number; betas: readonly [number, number]; eps: number },
+): void {
+  dispatch(findOperator("pixelwise::adam_"), [parameter, gradient, step, mean, square, rate, beta1, beta2, eps])
+}
+
+/**
  * Of each pixel of a mask the squared distance to the nearest pixel of the other kind, exactly: inside the mask the way out,
  * outside the way in. 0 everywhere in a plane that is all inside or all outside, which has no other kind. Computed on the CPU.
  * @param mask [..., H, W] bool, each plane by itself; H and W at most 32767

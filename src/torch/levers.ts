@@ -6,6 +6,8 @@ export const levers = {
   foldBatchNorm: true,
   /** Batch-norm and the ReLU or ReLU6 behind it are one operator (native/batch-norm.cc). */
   fuseBatchNorm: true,
+  /** A parameter's step of Adam is one operator (native/adam.cc). */
+  fuseAdam: true,
   /** Dilated convolutions that filter each channel by itself have gradients of our own (native/depthwise-convolution.cc). */
   depthwise: true,
   /** Convolutions skip the taps that see nothing but padding (native/atrous-convolution.cc). */

@@ -60,6 +60,32 @@ export interface MemoryStats {
   readonly limitBytes: number
 }
 
+export interface BuildInfo {
+  readonly libtorch: string
+  /** As libtorch reports them. */
+  readonly config: string
+  readonly parallel: string
+  readonly cudaDevices: number
+  /** The processor's instructions for products of bfloat16, such as "avx512_bf16"; null: it has none. */
+  readonly bfloat16: string | null
+}
+
+/** What libtorch did, slice by slice as they ended; times in microseconds of process.hrtime()'s clock. */
+export interface NativeProfile {
+  readonly names: readonly string[]
+  readonly shapes: readonly string[]
+  /** That began the profile. */
+  readonly thread: number
+  /** Of each slice: places in `names` and `shapes`, and the rest itself. */
+  readonly name: Float64Array
+  readonly shape: Float64Array
+  readonly threads: Float64Array
+  readonly isBackward: Float64Array
+  readonly sequence: Float64Array
+  readonly begin: Float64Array
+  readonly end: Float64Array
+}
+
 type Bytes = NodeJS.TypedArray
 /** The number of a slot in the addon's table of tensors. */
 type Handle = number
@@ -93,6 +119,12 @@ export interface Native {
   ): (Handle | null)[]
   gradEnabled(): boolean
   setGradEnabled(enabled: boolean): void
+  enterAutocast(device: string, dtype: DType): void
+  leaveAutocast(): void
+  startProfile(): void
+  /** Slices so far. */
+  profileLength(): number
+  stopProfile(): NativeProfile
   createGenerator(seed: number): number
   releaseGenerator(generator: number): boolean
   manualSeed(seed: number): void
@@ -119,7 +151,7 @@ export interface Native {
   createReducer(group: number, parameters: Handle[], bucketBytes: number): number
   prepareReduction(group: number, reducer: number, loss: Handle): void
   releaseReducer(group: number, reducer: number): void
-  buildInfo(): { libtorch: string; config: string; parallel: string; cudaDevices: number }
+  buildInfo(): BuildInfo
 }
 
 /** Where set-up builds the addon: from src/torch and from dist/torch alike. */

@@ -16,5 +16,5 @@ export const resetPeakMemory = (): void => native.resetPeakMemory()
 /** Gives freed memory that is kept for the next tensors back to the system. */
 export const releaseCachedMemory = (): void => native.releaseCachedMemory()
 
-/** libtorch's version, its build configuration and its threading as it reports them, and the number of CUDA devices. */
+/** What libtorch is, and what it found. */
 export const buildInfo = () => native.buildInfo()

@@ -6,6 +6,7 @@ import { DisposedError, ShapeError } from "./errors.ts"
 import { type Index, index } from "./indexing.ts"
 import { native } from "./native.ts"
 import { format } from "./print.ts"
+import { span } from "./profile.ts"
 import { track } from "./tidy.ts"
 
 export type Shape = readonly number[]
@@ -184,7 +185,8 @@ export class Tensor implements Disposable {
   /** Adds d(this)/d(leaf) to the gradient of every leaf. `gradient` is needed unless this has one element. */
   backward({ gradient = null as Tensor | null, retainGraph = false, createGraph = false } = {}): void {
     const seed = gradient ? gradient.handleFor("backward") : null
-    native.backward([this.handleFor("backward")], [seed], retainGraph || createGraph, createGraph)
+    const output = this.handleFor("backward")
+    span("autograd", () => native.backward([output], [seed], retainGraph || createGraph, createGraph))
   }
 
   /** The same elements without history. */

@@ -3,7 +3,7 @@
 import type { Batch } from "../data/batch.ts"
 import { UserError } from "../errors.ts"
 import type { AnyModule } from "../nn/index.ts"
-import type { AveragedState, Optimizer } from "../optim/index.ts"
+import type { AveragedState, GradScaler, GradScalerState, Optimizer } from "../optim/index.ts"
 import { fromData, rngState, setRngState, type Tensor, tidy } from "../torch/index.ts"
 import { loadSafetensors, saveSafetensors } from "../torch/safetensors.ts"
 
@@ -28,20 +28,28 @@ export interface TrainingState {
   readonly optimizer: Optimizer
   /** Averages of the model's weights, where evaluation uses them. */
   readonly average?: AveragedState | undefined
+  readonly scaler?: GradScaler | undefined
 }
 
-export function saveState(path: string, { model, optimizer, average }: TrainingState, progress: Progress): void {
+export function saveState(
+  path: string,
+  { model, optimizer, average, scaler }: TrainingState,
+  progress: Progress,
+): void {
   tidy(() => {
     const tensors = new Map<string, Tensor>([["rng", rngState()]])
     for (const [name, tensor] of model.stateDict()) tensors.set(`model.${name}`, tensor)
     for (const [name, tensor] of optimizer.stateDict()) tensors.set(`optimizer.${name}`, tensor)
     for (const [name, tensor] of average?.stateDict() ?? []) tensors.set(`average.${name}`, tensor)
-    saveSafetensors(path, tensors, { progress: JSON.stringify(progress) })
+    saveSafetensors(path, tensors, {
+      progress: JSON.stringify(progress),
+      ...(scaler && { scaler: JSON.stringify(scaler.state) }),
+    })
   })
 }
 
 /** @throws UserError when the file is damaged or belongs to another model or optimizer */
-export function loadState(path: string, { model, optimizer, average }: TrainingState): Progress {
+export function loadState(path: string, { model, optimizer, average, scaler }: TrainingState): Progress {
   return tidy(() => {
     const { tensors, metadata } = loadSafetensors(path)
     const rng = tensors.get("rng")
@@ -51,6 +59,7 @@ export function loadState(path: string, { model, optimizer, average }: TrainingS
     optimizer.loadStateDict(part(tensors, "optimizer."))
     const averages = part(tensors, "average.")
     average?.loadStateDict(averages.size > 0 ? averages : part(tensors, "model.")) // a run from before there were any
+    if (scaler && metadata.scaler) scaler.state = JSON.parse(metadata.scaler) as GradScalerState
     setRngState(rng)
     return JSON.parse(metadata.progress) as Progress
   })

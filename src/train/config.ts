@@ -8,6 +8,7 @@ import { classWeightingNames, EFFECTIVE_BETA } from "../losses/class-weights.ts"
 import { lossNames } from "../losses/index.ts"
 import { type ModelOptions, modelNames, pyramidMerges } from "../models/index.ts"
 import { optimizerNames, scheduleNames } from "../optim/index.ts"
+import { precisions } from "../torch/index.ts"
 import { refuseIdleLosses } from "./objective.ts"
 import { refuseIdleOptimisation } from "./optimisation.ts"
 import { idleInProtocol, optionsOfProtocol, protocolNames } from "./protocols.ts"
@@ -416,6 +417,10 @@ const schema = z.strictObject({
     .describe("how often the model is evaluated in a run (a budget may allow fewer)"),
 
   // On what
+  precision: z
+    .enum(precisions)
+    .default("float32")
+    .describe("of the forward pass and its gradients, in training and evaluation; weights and loss are float32"),
   seed: z.int().min(0).default(0).describe("seed of weights, order and augmentation"),
   workers: z.int().min(0).nullable().default(null).describe("threads that load images; by the cores when left out"),
   threads: z.int().positive().nullable().default(null).describe("threads that compute; all cores when left out"),

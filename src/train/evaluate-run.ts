@@ -57,7 +57,7 @@ export async function evaluateRun(
       `${of.data} has the classes ${names(dataset.labelMap).join(", ")}; the run ${run.path} was trained on ${classes.join(", ")}.`,
     )
   }
-  const { model, weights, normalization } = trainedModel(run)
+  const { model, weights, normalization, precision } = trainedModel(run)
   const weightsDigest = fileDigest(weights)
   try {
     const stride = logitStride(model)
@@ -70,7 +70,7 @@ export async function evaluateRun(
     let done = 0
     for await (const { ids, images, masks, shape } of loader.pass({ reuse: true })) {
       const [, height, width] = shape
-      const { labels, confidence } = segment(model, images, shape, { ...inference, confidence: true })
+      const { labels, confidence } = segment(model, images, shape, { precision, ...inference, confidence: true })
       for (const [k, id] of ids.entries()) {
         const [from, to] = [k * height * width, (k + 1) * height * width]
         const image = {

@@ -328,6 +328,7 @@ const others: Record<keyof TrainConfig, readonly [both: object, value: unknown] 
   epochs: [{ steps: null, epochs: 2 }, 3],
   budget: [{ steps: null, budget: 60 }, 90],
   evaluations: [{}, 3],
+  precision: [{}, "bfloat16"],
   seed: [{}, 3],
   workers: null,
   threads: null,

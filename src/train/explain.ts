@@ -10,6 +10,7 @@ import { minedShare } from "../losses/mining.ts"
 import { encoderNameOf, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf } from "../nn/index.ts"
 import { type Moment, type ParameterSettings, slowSteps } from "../optim/index.ts"
+import type { Precision } from "../torch/index.ts"
 import { configFields, modelOptions, type TrainConfig } from "./config.ts"
 import { lossFacts } from "./explain-loss.ts"
 import { preprocessingFacts } from "./explain-preprocessing.ts"
@@ -91,7 +92,7 @@ export function explain(config: ResolvedConfig, known: Known): Explanation {
 // --- the run --------------------------------------------------------------------------------------------------------------
 
 function runFacts(config: ResolvedConfig, { model, classes, length, data }: Known, steps: number | null): Fact[] {
-  const { batchSize, accumulate, epochs, evaluations, average, seed, protocol } = config
+  const { batchSize, accumulate, epochs, evaluations, average, seed, protocol, precision } = config
   const encoder = encoderNameOf(config.model, config.encoder)
   const architecture = modelOptions(config)
   const own = Object.entries(architecture).filter(([key]) => key !== "encoder" && key !== "outputStride")
@@ -134,8 +135,18 @@ function runFacts(config: ResolvedConfig, { model, classes, length, data }: Know
         ? "the last ones"
         : `averages: a step keeps ${number(average)} of them, so they reach over about the last ${number(1 / (1 - average))} steps (early on the last ninth)`,
     ),
+    precisionFact(precision),
     fact("seed", seed, `${seed}: of the weights, the order of the images and their augmentation`),
   ]
+}
+
+function precisionFact(precision: Precision): Fact {
+  const text = {
+    float32: "float32 throughout",
+    bfloat16: "convolutions in bfloat16 (8 bits of precision); weights, their gradients and the loss in float32",
+    float16: "convolutions in float16, with the loss scaled so that gradients fit; weights and the loss in float32",
+  }[precision]
+  return fact("precision", precision, text)
 }
 
 function beginningFact({ weights, initFrom, initializeLastLayer, freeze }: ResolvedConfig): Fact {

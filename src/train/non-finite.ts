@@ -1,9 +1,19 @@
 // Where NaN and infinity come from: a batch's forward once more, layer by layer.
 import type { Batch } from "../data/batch.ts"
-import type { SegmentationModel } from "../models/index.ts"
+import { callIn, type SegmentationModel } from "../models/index.ts"
 import { KeptStatistics } from "../nn/index.ts"
 import { isAllFinite } from "../optim/index.ts"
-import { fromData, noGrad, Parameter, record, rngState, setRngState, Tensor, tidy } from "../torch/index.ts"
+import {
+  fromData,
+  noGrad,
+  Parameter,
+  type Precision,
+  record,
+  rngState,
+  setRngState,
+  Tensor,
+  tidy,
+} from "../torch/index.ts"
 
 /**
  * What of the forward was not finite first: the images, or the output of a layer and, if so, its weights. The model runs as
@@ -14,6 +24,7 @@ import { fromData, noGrad, Parameter, record, rngState, setRngState, Tensor, tid
 export function firstNonFiniteOutput(
   model: SegmentationModel,
   { images, shape: [n, h, w] }: Pick<Batch, "images" | "shape">,
+  precision: Precision = "float32",
 ): string | null {
   const names = new Map<object, string>(Array.from(model.namedModules(), ([name, module]) => [module, name]))
   let found: object | null = null
@@ -25,7 +36,7 @@ export function firstNonFiniteOutput(
     const x = fromData(images, [n, 3, h, w])
     if (!isAllFinite(x)) return "these images themselves are not finite"
     try {
-      record(() => model.call(x), {
+      record(() => callIn(precision, model, x), {
         inputs: [x],
         onReturn: (module, result) => {
           if (found === null && !tensorsIn(result).every(isAllFinite)) found = module

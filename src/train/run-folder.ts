@@ -5,6 +5,7 @@
 //   curves.svg, samples.png, scores.json                  what came out, so far
 //   samples/<step>/<id>.png  predictions of a few images   events.out.tfevents.*  the log for TensorBoard
 //   report.html, evaluation.json, diagnosis.json          all about it, and the numbers behind that
+//   profile.json      what ran when in a few steps, of a run with --profile
 //   bad-batch.safetensors, earlier.safetensors            after a loss that is no number: its images, the save before
 //   training.lock     while a process trains into it
 import { appendFileSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
@@ -70,7 +71,7 @@ export class RunFolder {
     try {
       run.writeJson("config.json", config)
       writeFileAtomic(run.file("label-map.json"), formatLabelMap(labelMap))
-      run.writeJson("versions.json", versions())
+      run.writeJson("versions.json", versions(config))
     } catch (error) {
       run.remove()
       throw error
@@ -214,7 +215,7 @@ function isRunning(owner: Owner): boolean {
   }
 }
 
-function versions() {
+function versions({ precision }: TrainConfig) {
   return {
     pixelwise: version,
     node: process.versions.node,
@@ -223,5 +224,6 @@ function versions() {
     processor: cpus()[0]?.model.trim() ?? "unknown",
     cores: availableParallelism(),
     threads: threads(),
+    precision,
   }
 }

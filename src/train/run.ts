@@ -8,19 +8,22 @@ import { defaultCacheBytes } from "../data/sample-cache.ts"
 import { normalizations } from "../data/transforms/index.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
 import { UserError } from "../errors.ts"
+import { writeFileAtomic } from "../files.ts"
 import { estimateEvaluation, evaluate, evaluationLoader } from "../infer/evaluate.ts"
 import { classWeightsOf } from "../losses/class-weights.ts"
 import { type Scores, summarize } from "../metrics/index.ts"
-import { createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
+import { callIn, createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } from "../nn/index.ts"
-import { AveragedState } from "../optim/index.ts"
+import { AveragedState, GradScaler } from "../optim/index.ts"
 import {
   alone,
+  checkPrecision,
   fromData,
   type Group,
   isGroupFailure,
   manualSeed,
   type Parameter,
+  precisionNotice,
   setThreads,
   threads,
 } from "../torch/index.ts"
@@ -31,12 +34,14 @@ import { keepClassWeights, keptClassWeights, objectiveOf } from "./objective.ts"
 import { initialStatisticsNotice, optimisationNotices, scheduleOf } from "./optimisation.ts"
 import { optimizerFor } from "./parameter-groups.ts"
 import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen, settleBatchNorm } from "./prepare.ts"
+import { StepProfile } from "./profile.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
 import { checkAgreement, checkProgress, inStep, ofMain } from "./together.ts"
+import { type ProfileSummary, summarizeProfile, traceOf } from "./trace.ts"
 import { type Length, Trainer, type TrainerEvents, TrainingError } from "./trainer.ts"
 import { trainTransform } from "./transforms.ts"
 
-export interface RunEvents extends Omit<TrainerEvents, "onEvaluation"> {
+export interface RunEvents extends Pick<TrainerEvents, "onStep"> {
   /** After each evaluation, with its predictions for a few images, always the same. */
   onEvaluation?: (record: EvaluationRecord, predictions: readonly Prediction[]) => void | Promise<void>
   /** Something about this run that its user should know. */
@@ -47,6 +52,8 @@ export interface RunEvents extends Omit<TrainerEvents, "onEvaluation"> {
   onCensus?: (done: number, total: number) => void
   /** While validation images are scored: images done and in all. */
   onEvaluating?: (done: number, total: number) => void
+  /** At the end of a run that was profiled: where the time of its steps went, and the file that says more. */
+  onProfile?: (summary: ProfileSummary, file: string) => void
   /** Everything is checked and the first step is about to be made. */
   onStart?: (about: RunStart) => void
 }
@@ -88,6 +95,8 @@ interface RunOptions extends RunEvents {
   signal?: AbortSignal
   /** The processes that train together, each of which calls this. Only rank 0 writes. Default: this one alone. */
   group?: Group
+  /** Whether some steps are profiled, into profile.json. */
+  profile?: boolean
 }
 
 /**
@@ -144,9 +153,12 @@ async function execute(
   { resume, replan }: { resume: boolean; replan: boolean },
   options: RunOptions,
 ): Promise<RunResult> {
-  const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, signal, group = alone } = options
+  const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, onProfile } = options
+  const { signal, group = alone } = options
   if (asked.threads !== null) setThreads(asked.threads)
   else if (!process.env.OMP_NUM_THREADS) setThreads(Math.max(1, Math.floor(threads() / group.localSize)))
+  const { precision } = asked
+  checkPrecision(precision, "cpu")
   const selection = classSelection(asked)
   const trainSet = openVocFolder(asked.data, { split: asked.trainSplit, ...selection })
   const valSet = openVocFolder(asked.data, { split: asked.valSplit, ...selection })
@@ -185,7 +197,7 @@ async function execute(
   const { batchSize, accumulate, seed, crop: cropSize, alignCorners } = config
   const normalization = normalizations[normalizationOf(config)]
   // Before the workers start: while they do, each image takes ten times as long, and few evaluations would seem affordable.
-  const scoringSeconds = ofMain(group, await estimateEvaluation(model, valSet, { normalization })) / group.size
+  const scoringSeconds = ofMain(group, await estimateEvaluation(model, valSet, { normalization, inference: { precision } })) / group.size
   await using trainLoader = new Loader(trainSet, {
     batchSize,
     share: group,
@@ -193,6 +205,7 @@ async function execute(
     workers,
     cacheBytes: (config.cache === null ? defaultCacheBytes() : config.cache * 2 ** 20) / group.localSize,
     transform: trainTransform(config, labelMap, census),
+    profile: options.profile,
   })
   await using valLoader = evaluationLoader(valSet, { workers, normalization, share: group })
 
@@ -209,7 +222,7 @@ async function execute(
     if (measuringBatches === 0) return
     for await (const batch of inStep(group, measuring.batches(), { rounds: 0, signal })) {
       const [n, h, w] = batch.shape
-      yield () => model.call(fromData(batch.images, [n, 3, h, w]))
+      yield () => callIn(precision, model, fromData(batch.images, [n, 3, h, w]))
       if (batch.step === measuringBatches - 1) return
     }
   }
@@ -222,6 +235,7 @@ async function execute(
     await measureBatchNorms(model, measuringPasses(signal), group)
     const rounds = Math.ceil(valLoader.batchesInPass / group.size)
     const matrix = await evaluate(model, inStep(group, valLoader.pass(), { rounds, signal }), numClasses, {
+      inference: { precision },
       onBatch: ({ ids }, labels) => {
         const size = labels.length / ids.length
         for (const [k, id] of ids.entries()) {
@@ -292,18 +306,23 @@ async function execute(
   if (resume)
     run.writeJson("config.json", config) // with what was changed
   else for (const text of optimisationNotices(config)) onNotice?.(text)
+  const slow = precisionNotice(precision, "cpu")
+  if (slow !== null) onNotice?.(slow)
   const warnOfStatistics = (steps: number): void => {
     const slowest = Math.min(1, ...batchNormsOf(model).flatMap(({ frozen, momentum }) => (frozen ? [] : [momentum])))
     const text = config.batchNormBatches > 0 ? null : initialStatisticsNotice(slowest, steps * accumulate)
     if (text !== null) onNotice?.(text)
   }
   if (steps !== undefined && !resume) warnOfStatistics(steps)
+  const profile = options.profile ? new StepProfile(model, { steps }) : undefined
   const trainer = new Trainer({
     model,
     group,
     optimizer,
     average,
     objective: objectiveOf(config, { weight, group }),
+    precision,
+    scaler: precision === "float16" ? new GradScaler() : undefined,
     learningRate: config.learningRate,
     schedule,
     accumulate,
@@ -319,6 +338,7 @@ async function execute(
       classes: JSON.stringify(classNames),
     },
     run,
+    profile,
   })
   if (resume) trainer.resume({ replan })
   checkProgress(group, trainer.state.step)
@@ -337,12 +357,22 @@ async function execute(
     const completed = await trainer.train({
       signal,
       onStep,
+      onOverflow: (step, scale) =>
+        onNotice?.(
+          `Step ${number(step)} was left out: its gradients overflowed float16. From now on the loss is scaled by ${number(scale)}.`,
+        ),
       onEvaluation: (record) => onEvaluation?.(record, predictions),
     })
     if (completed && steps === undefined) warnOfStatistics(trainer.state.step) // only now is their number known
+    const profiled = profile?.finish()
+    if (profiled) {
+      writeFileAtomic(run.file("profile.json"), JSON.stringify(traceOf(profiled)))
+      onProfile?.(summarizeProfile(profiled), run.file("profile.json"))
+    } else if (profile) onNotice?.("No step was profiled: the run ended before.")
     const last = run.records().findLast((record) => record.kind === "evaluation")
     return { run, completed, scores: last?.scores ?? null }
   } catch (error) {
+    profile?.interrupt()
     // A file found damaged in mid-training: once it is mended or taken off the list, the run can go on from here.
     if (trainer.state.step === 0 && !resume && !(error instanceof TrainingError)) run.remove()
     else if (error instanceof UserError || isGroupFailure(error)) trainer.save()

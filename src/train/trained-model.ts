@@ -3,7 +3,7 @@ import { existsSync } from "node:fs"
 import { type Normalization, normalizations } from "../data/transforms/index.ts"
 import { UserError } from "../errors.ts"
 import { createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
-import { type Tensor, tidy } from "../torch/index.ts"
+import { type Precision, type Tensor, tidy } from "../torch/index.ts"
 import { readWeights } from "./checkpoint.ts"
 import { modelOptions, normalizationOf } from "./config.ts"
 import type { RunFolder } from "./run-folder.ts"
@@ -28,12 +28,14 @@ export function modelWeights(run: RunFolder): { path: string; tensors: Map<strin
 
 /**
  * The model of a run with its best weights, in eval mode and without what only training needs.
- * @returns the model, owned by the caller, the file its weights come from, and how its images are normalised
+ * @returns the model, owned by the caller, the file its weights come from, how its images are normalised, and the precision that
+ * it was trained in: float32 instead of float16, which the CPU does not compute
  */
 export function trainedModel(run: RunFolder): {
   model: SegmentationModel
   weights: string
   normalization: Normalization
+  precision: Precision
 } {
   return tidy(() => {
     const { path, tensors } = modelWeights(run)
@@ -42,6 +44,7 @@ export function trainedModel(run: RunFolder): {
     model.loadStateDict(tensors)
     model.dropAuxiliary?.()
     model.to({ memoryFormat: preferredMemoryFormat(model) })
-    return { model, weights: path, normalization: normalizations[normalizationOf(config)] }
+    const precision = config.precision === "float16" ? "float32" : config.precision
+    return { model, weights: path, normalization: normalizations[normalizationOf(config)], precision }
   })
 }

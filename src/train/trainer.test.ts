@@ -10,7 +10,7 @@ import { crossEntropy } from "../losses/index.ts"
 import type { Objective } from "../losses/objective.ts"
 import type { SegmentationModel, SegmentationOutput } from "../models/index.ts"
 import { BatchNorm2d, Conv2d, Dropout, Module, ReLU, Sequential } from "../nn/index.ts"
-import { poly, SGD } from "../optim/index.ts"
+import { GradScaler, poly, SGD } from "../optim/index.ts"
 import { liveTensors, manualSeed, memory, noGrad, type Tensor, tidy } from "../torch/index.ts"
 import { loadSafetensors } from "../torch/safetensors.ts"
 import { parseConfig } from "./config.ts"
@@ -247,6 +247,78 @@ test("a failing step leaves no tensors behind", async () => {
     counts.push({ handles: liveTensors(), bytes: memory().liveBytes })
   }
   expect(counts[2]).toEqual(counts[1])
+})
+
+// --- scaled gradients -----------------------------------------------------------------------------------------------------
+
+/** A loss whose gradient overflows float32 at steps 1 and 2, as long as it is scaled by more than 2^120. */
+const steep: Objective = ({ logits }, { labels }, step) => {
+  const loss = crossEntropy(logits, labels)
+  return step === 1 || step === 2
+    ? loss.add(
+        logits
+          .sub(logits.detach())
+          .sum()
+          .mul(2 ** 8),
+      )
+    : loss
+}
+
+test("scaled by powers of two, the losses are those without", async () => {
+  const plain = trainerOf("unscaled")
+  await plain.trainer.train()
+  const scaled = trainerOf("scaled", { scaler: new GradScaler({ growthInterval: 2 }) })
+  await scaled.trainer.train()
+  expect(losses(scaled.run)).toEqual(losses(plain.run))
+  expect(lastState(scaled.run).values).toEqual(lastState(plain.run).values)
+})
+
+test("a step whose gradients overflow is left out and told: weights, momentum and running statistics stay, the scale halves", async () => {
+  const told: [number, number][] = []
+  const scaler = new GradScaler({ scale: 2 ** 121 })
+  const { trainer, run, model } = trainerOf("overflowing", { scaler, objective: steep, length: { steps: 4 } })
+  const state = () =>
+    [...model.stateDict()].map(([name, tensor]) => [name, Array.from(tensor.data() as Float32Array, Number)])
+  let before: unknown
+  await trainer.train({
+    onStep: ({ step }) => {
+      if (step === 1) before = state()
+    },
+    onOverflow: (step, scale) => {
+      told.push([step, scale])
+      expect(state()).toEqual(before)
+    },
+  })
+  expect(told).toEqual([
+    [2, 2 ** 120],
+    [3, 2 ** 119],
+  ])
+  expect(run.records().flatMap((record) => (record.kind === "step" ? [record.step] : []))).toEqual([1, 4])
+  expect(trainer.state.step).toBe(4)
+})
+
+test("the scale is part of what a run goes on with", async () => {
+  const parts = () => ({ scaler: new GradScaler({ growthInterval: 4 }) })
+  const stop = new AbortController()
+  const first = trainerOf("scale-kept", parts())
+  await first.trainer.train({ signal: stop.signal, onStep: ({ step }) => step === 3 && stop.abort() })
+  const given = parts()
+  const resumed = trainerOf("scale-kept", { ...given, resume: true })
+  expect(given.scaler.state).toEqual({ scale: 65536, goodSteps: 3 })
+  await resumed.trainer.train()
+  expect(given.scaler.state).toEqual({ scale: 2 ** 17, goodSteps: 2 })
+})
+
+test("gradients that overflow whatever the scale end the run, with the state before the step", async () => {
+  const objective: Objective = ({ logits }) => logits.mul(0).sum().sqrt() // 0, with the slope infinity times 0
+  const told: number[] = []
+  const { trainer, run } = trainerOf("hopeless", { scaler: new GradScaler({ scale: 4 }), objective })
+  const { message } = await failure(trainer.train({ onOverflow: (step) => told.push(step) }))
+  expect(told).toEqual([1, 2])
+  expect(message).toContain(
+    "The gradient of head.bias is not finite in float16, whatever the loss is scaled by, at step 3 (images a2, b2): every layer's output is finite.",
+  )
+  expect(lastState(run).step).toBe(2)
 })
 
 // --- accumulation ---------------------------------------------------------------------------------------------------------

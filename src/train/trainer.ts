@@ -11,6 +11,7 @@ import {
   clipByNorm,
   clipByValue,
   firstNonFinite,
+  type GradScaler,
   gradientNorm,
   type Optimizer,
   type Schedule,
@@ -22,13 +23,16 @@ import {
   type Group,
   manualSeed,
   type Parameter,
+  type Precision,
   rngState,
   setRngState,
+  span,
   type Tensor,
   tidy,
 } from "../torch/index.ts"
 import { loadState, type Progress, saveBatch, saveState, saveWeights } from "./checkpoint.ts"
 import { firstNonFiniteOutput } from "./non-finite.ts"
+import type { StepProfile } from "./profile.ts"
 import type { EvaluationRecord, RunFolder, StepRecord } from "./run-folder.ts"
 import { isFiniteInAll, isStopped, ofMain } from "./together.ts"
 
@@ -54,6 +58,10 @@ export interface TrainerParts {
   /** Averages of the model's weights: what is evaluated and kept as best, where given. */
   readonly average?: AveragedState | undefined
   readonly objective: Objective
+  /** Of the forward; loss, gradients of weights and weights are float32. Default: float32. */
+  readonly precision?: Precision
+  /** Of a forward in float16: a step whose gradients overflow is left out, and the scale lowered, down to 1. */
+  readonly scaler?: GradScaler | undefined
   /** Base learning rate; the schedule's factor multiplies it. */
   readonly learningRate: number
   readonly schedule: Schedule
@@ -72,12 +80,16 @@ export interface TrainerParts {
   /** Kept with the best weights: how images are prepared for them. */
   readonly weightNotes?: Readonly<Record<string, string>>
   readonly run: RunFolder
+  /** Told of some steps what ran when. */
+  readonly profile?: StepProfile | undefined
 }
 
 export interface TrainerEvents {
   /** After each step; `progress` is the fraction of the run that is done. */
   onStep?: (record: StepRecord, progress: number) => void
   onEvaluation?: (record: EvaluationRecord) => void | Promise<void>
+  /** After a step that was left out because its gradients overflowed, and the scale of those to come. */
+  onOverflow?: (step: number, scale: number) => void
 }
 
 /** Training cannot go on. */
@@ -89,6 +101,8 @@ export class TrainingError extends Error {
 const EVALUATION_SHARE = 0.1
 // A killed process loses at most this much.
 const SAVE_EVERY = 60 // seconds
+// Gradients that overflow in float16 at this scale do so by themselves.
+const LEAST_SCALE = 1
 // No evaluation is due any more.
 const NEVER = 2
 
@@ -167,10 +181,10 @@ export class Trainer {
   }
 
   async #train(
-    { signal, onStep, onEvaluation }: TrainerEvents & { signal?: AbortSignal },
+    { signal, onStep, onEvaluation, onOverflow }: TrainerEvents & { signal?: AbortSignal },
     gradients: GradientMean,
   ): Promise<boolean> {
-    const { run, loader, length, accumulate = 1 } = this.#parts
+    const { run, loader, length, accumulate = 1, profile } = this.#parts
     const group = this.#group
     const steps = "steps" in length ? length.steps : undefined
     let progress = this.progress
@@ -192,14 +206,19 @@ export class Trainer {
     if ((await evaluateIfDue()) && !isDone() && !isStopped(group, signal)) {
       let losses: number[] = [] // of the batches that the next step is made of
       let images = 0
+      profile?.beginStep()
       for await (const batch of loader.batches({ startStep: this.#state.step * accumulate, reuse: true })) {
+        profile?.batchCame(batch)
         if (losses.length === 0) this.#beginStep()
         losses.push(this.#backward(batch, losses.length === accumulate - 1 ? gradients : null))
         images += batch.ids.length * group.size
-        if (losses.length < accumulate) continue
+        if (losses.length < accumulate) {
+          profile?.batchDone()
+          continue
+        }
         const at = { progress, step: this.#state.step, steps }
         const learningRate = this.#parts.learningRate * this.#parts.schedule(at)
-        this.#finishStep(learningRate)
+        const isMade = this.#finishStep(learningRate, batch)
         const loss = losses.reduce((sum, value) => sum + value, 0) / accumulate
 
         const now = performance.now()
@@ -219,10 +238,13 @@ export class Trainer {
         waited = loader.waitSeconds
         losses = []
         images = 0
-        run.log(record)
         progress = Math.max(progress, this.progress) // an evaluation that took longer than expected must not turn it back
-        onStep?.(record, progress)
+        if (isMade) {
+          run.log(record)
+          onStep?.(record, progress)
+        } else onOverflow?.(this.#state.step, this.#parts.scaler!.scale)
 
+        profile?.endStep(this.#state.step)
         // The one exchange for all that is decided by a clock or a user.
         const ofMain = [progress, this.#state.trainSeconds].map((value) => (group.isMain ? value : 0))
         const [stops, ...times] = group.sumNumbers([signal?.aborted ? 1 : 0, ...ofMain])
@@ -232,6 +254,7 @@ export class Trainer {
           this.save()
           saved = now
         }
+        profile?.beginStep()
       }
     }
     this.save()
@@ -278,10 +301,10 @@ export class Trainer {
    * those of one large batch, exactly if the batches have equally many labelled pixels, as batch-norm has its own batch.
    * @param gradients given with the step's last batch: what brings the processes' gradients together
    * @returns the batch's loss, of all processes
-   * @throws TrainingError when loss or gradients are not finite
+   * @throws TrainingError when loss or gradients are not finite; with a scaler that is found at the end of the step
    */
   #backward(batch: Batch, gradients: GradientMean | null): number {
-    const { model, objective, accumulate = 1 } = this.#parts
+    const { model, objective, precision, scaler, accumulate = 1 } = this.#parts
     const group = this.#group
     const {
       images,
@@ -291,18 +314,21 @@ export class Trainer {
     } = batch
     using rng = rngState().keep() // of this batch, for a look at what went wrong
     const value = tidy(() => {
-      const output = callAtStride(model, fromData(images, [n, 3, h, w])) // logits [N, K, h, w]
+      const x = fromData(images, [n, 3, h, w])
+      const output = span("forward", () => callAtStride(model, x, precision)) // logits [N, K, h, w]
       const labels = fromData(masks, [n, h, w]).to({ dtype: "int64" })
       const truth = { labels, alpha: alpha && fromData(alpha, [n, h, w]) }
-      const result = objective(output, truth, this.#state.step)
+      const result = span("loss", () => objective(output, truth, this.#state.step))
       const value = group.sumNumbers([result.item()])[0]! / group.size
-      if (Number.isFinite(value)) {
-        const share = accumulate === 1 ? result : result.div(accumulate)
+      if (scaler || Number.isFinite(value)) {
+        const mean = accumulate === 1 ? result : result.div(accumulate)
+        const share = scaler ? scaler.scaled(mean) : mean
         gradients?.prepare(share)
-        share.backward()
+        span("backward", () => share.backward())
       }
       return value
     })
+    if (scaler) return value
     if (!Number.isFinite(value)) throw this.#failure(batch, rng, `The loss is ${value}`)
     // 1.5 ms of the 560 of a step of LR-ASPP on mobilenet_v2_0.35 (164 gradients, 8 crops of 256x256, two busy cores).
     this.#gradientNorm = gradientNorm(this.#parameters)
@@ -316,8 +342,27 @@ export class Trainer {
     return value
   }
 
-  #finishStep(learningRate: number): void {
-    const { optimizer, average, clip } = this.#parts
+  /**
+   * @param batch the step's last
+   * @returns false where it was left out because gradients overflowed; it counts all the same
+   * @throws TrainingError when they overflow however small the scale
+   */
+  #finishStep(learningRate: number, batch: Batch): boolean {
+    const { optimizer, average, clip, scaler } = this.#parts
+    if (scaler) {
+      const bad = this.#unscale(scaler)
+      if (bad !== null && scaler.scale <= LEAST_SCALE) {
+        using rng = (this.#rng as Tensor).clone().keep()
+        throw this.#failure(
+          batch,
+          rng,
+          `The gradient of ${bad} is not finite in float16, whatever the loss is scaled by,`,
+        )
+      }
+      scaler.update(bad === null)
+      if (bad !== null) this.#statistics.restore() // its forward may have overflowed
+      if (bad !== null) return this.#endStep(false)
+    }
     this.#statistics.meanOver(this.#group)
     if (clip?.value !== undefined) {
       clipByValue(this.#parameters, clip.value)
@@ -325,10 +370,22 @@ export class Trainer {
     }
     if (clip?.norm !== undefined) clipByNorm(this.#parameters, clip.norm, this.#gradientNorm)
     optimizer.lr = learningRate
-    optimizer.step()
-    average?.update(this.#state.step + 1)
+    span("optimizer", () => optimizer.step())
+    span("average", () => average?.update(this.#state.step + 1))
+    return this.#endStep(true)
+  }
+
+  #endStep(isMade: boolean): boolean {
     this.#rng?.dispose()
     this.#rng = null
+    return isMade
+  }
+
+  /** Brings the gradients back to their size. @returns the name of one that is not finite; null: all are */
+  #unscale(scaler: GradScaler): string | null {
+    scaler.unscale(this.#parameters)
+    this.#gradientNorm = gradientNorm(this.#parameters)
+    return Number.isFinite(this.#gradientNorm) ? null : firstNonFinite(this.#parts.model.namedParameters())
   }
 
   /** Brings back the state before a step that was begun and not finished. */
@@ -345,7 +402,7 @@ export class Trainer {
    * @param rng the generator's state before its forward
    */
   #failure(batch: Batch, rng: Tensor, what: string): TrainingError {
-    const { run, model, learningRate } = this.#parts
+    const { run, model, learningRate, precision } = this.#parts
     const { step } = this.#state
     const whole = joinBatches(this.#group.gather(batch))
     run.write("bad-batch.safetensors", (path) => saveBatch(path, whole))
@@ -353,7 +410,7 @@ export class Trainer {
     const cause = tidy(() => {
       const before = rngState() // of the whole step, whose first batches drew numbers of their own
       setRngState(rng)
-      const found = firstNonFiniteOutput(model, batch)
+      const found = firstNonFiniteOutput(model, batch, precision)
       setRngState(before)
       return this.#group.gather(found).find((found) => found !== null) ?? "every layer's output is finite"
     })
@@ -372,6 +429,7 @@ export class Trainer {
     signal?: AbortSignal,
   ): Promise<boolean> {
     const { run, model, average, evaluate } = this.#parts
+    this.#parts.profile?.interrupt()
     const start = performance.now()
     const spent = () => ofMain(this.#group, (performance.now() - start) / 1000)
     this.save() // an evaluation may take minutes, and memory
