@@ -250,18 +250,28 @@ Napi::Value create_group(const Info& info) {
   });
 }
 
-// Leaves it: connections are closed, which the others notice. What is still under way to a frozen process ends by its timeout, so
-// nobody waits for that.
+// Leaves it, and waits until its threads have ended.
 Napi::Value leave_group(const Info& info) {
   return guarded(info, [&](Bridge&) {
     auto group = groups.take(id_at(info, 0));
     group->reducers.clear();  // here, in the thread that made them
+    return Background::start(info, [group = std::move(group)]() mutable {
+      group.reset();
+      return nothing;
+    });
+  });
+}
+
+// Leaves it after a failure: connections are closed, which the others notice. What is still under way to a frozen process ends by
+// its timeout, and nobody waits for that.
+Napi::Value abandon_group(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    auto group = groups.take(id_at(info, 0));
+    group->reducers.clear();
     std::thread([group = std::move(group)]() mutable { group.reset(); }).detach();
     return info.Env().Undefined();
   });
 }
-
-void wait_for(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
 
 // (group, tensor): in place
 Napi::Value all_reduce(const Info& info) {
@@ -280,7 +290,7 @@ Napi::Value broadcast(const Info& info) {
     for (const at::Tensor& tensor : tensors_at(info, 1, bridge)) {
       const at::Tensor own = tensor.detach();
       std::vector<at::Tensor> sent{own.contiguous()};
-      wait_for(group->of(own)->broadcast(sent, options));
+      group->of(own)->broadcast(sent, options)->wait();
       if (!sent[0].is_same(own)) own.copy_(sent[0]);
     }
     return info.Env().Undefined();
@@ -294,7 +304,7 @@ Napi::Value all_gather(const Info& info) {
     std::vector<at::Tensor> sent{tensor_at(info, 1, bridge).detach().contiguous()};
     std::vector<std::vector<at::Tensor>> received(1);
     for (int k = 0; k < group->cpu->getSize(); ++k) received[0].push_back(at::empty_like(sent[0]));
-    wait_for(group->of(sent[0])->allgather(received, sent));
+    group->of(sent[0])->allgather(received, sent)->wait();
     Results results(bridge.handles, info.Env());
     return results.complete(results.to_js(c10::IValue(received[0]), {Kind::List}));
   });
@@ -303,7 +313,7 @@ Napi::Value all_gather(const Info& info) {
 Napi::Value barrier(const Info& info) {
   return guarded(info, [&](Bridge&) {
     return Background::start(info, [group = groups.get(id_at(info, 0))] {
-      wait_for(group->cpu->barrier());
+      group->cpu->barrier()->wait();
       return nothing;
     });
   });
@@ -387,7 +397,7 @@ TORCH_LIBRARY_FRAGMENT(pixelwise, library) { library.def("sum_over_ranks(Tensor 
 void sum_over_group(at::Tensor tensor, int64_t id) {
   const auto group = groups.get(id);
   std::vector<at::Tensor> sent{tensor.contiguous()};
-  wait_for(group->of(tensor)->allreduce(sent));
+  group->of(tensor)->allreduce(sent)->wait();
   if (!sent[0].is_same(tensor)) tensor.copy_(sent[0]);
 }
 
@@ -406,6 +416,7 @@ void export_process_groups(Napi::Env env, Napi::Object exports) {
       {"closeStore", close_store},
       {"createGroup", create_group},
       {"leaveGroup", leave_group},
+      {"abandonGroup", abandon_group},
       {"allReduce", all_reduce},
       {"broadcast", broadcast},
       {"allGather", all_gather},

@@ -111,7 +111,8 @@ export interface Native {
   storeAdd(store: number, key: string, value: number): Promise<number>
   closeStore(store: number): Promise<void>
   createGroup(store: number, rank: number, size: number, address: string, timeout: number): Promise<number>
-  leaveGroup(group: number): void
+  leaveGroup(group: number): Promise<void>
+  abandonGroup(group: number): void
   allReduce(group: number, tensor: Handle): void
   broadcast(group: number, tensors: Handle[], root: number): void
   allGather(group: number, tensor: Handle): Handle[]

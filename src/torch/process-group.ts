@@ -123,13 +123,13 @@ export class ProcessGroup implements Group {
     await native.barrier(this.#id).catch((cause) => {
       throw new GroupError(firstLine(cause), { cause })
     })
-    native.leaveGroup(this.#id)
+    await native.leaveGroup(this.#id)
     await this.#rendezvous.close()
   }
 
   async fail(error: unknown): Promise<unknown> {
     const isLost = isGroupFailure(error)
-    native.leaveGroup(this.#id) // first: who waits for this process learns of it
+    native.abandonGroup(this.#id) // first: who waits for this process learns of it
     const verdict = await this.#rendezvous.settle({ isLost, message: firstLine(error) })
     await this.#rendezvous.close()
     if (!isLost) return error
