@@ -105,7 +105,7 @@ export interface Native {
   releaseCachedMemory(): void
   // native/process-group.cc; in a build without process groups the list is empty and the functions are not there
   groupBackends: string[]
-  openStore(host: string, port: number, isServer: boolean, timeout: number): Promise<number>
+  openStore(host: string, port: number, isServer: boolean, timeout: number, prefix: string): Promise<number>
   storeSet(store: number, key: string, text: string): Promise<void>
   storeGet(store: number, key: string): Promise<string | null>
   storeAdd(store: number, key: string, value: number): Promise<number>

@@ -71,9 +71,14 @@ export class ProcessGroup implements Group {
   sumNumbers(values: ArrayLike<number>): Float64Array {
     return tidy(() => {
       const sums = fromData(Float64Array.from(values))
-      this.#together(() => native.allReduce(this.#id, sums.handleFor("sumNumbers")))
+      this.addUp(sums)
       return sums.data() as Float64Array
     })
+  }
+
+  /** Replaces a tensor's numbers by their sums over all ranks, without history. */
+  addUp(x: Tensor): void {
+    this.#together(() => native.allReduce(this.#id, x.handleFor("addUp")))
   }
 
   gather<T>(value: T): T[] {

@@ -32,6 +32,13 @@ test("torchrun", () => {
   expect(membershipFrom(torchrun)).toEqual({ rank: 5, size: 8, localSize: 4, host: "node1", port: 29500 })
 })
 
+test("torchrun that keeps the store itself", () => {
+  const elastic = { TORCHELASTIC_USE_AGENT_STORE: "True", TORCHELASTIC_RESTART_COUNT: "2" }
+  expect(membershipFrom({ ...torchrun, ...elastic })).toMatchObject({ rank: 5, port: 29500, hasStore: true, name: "2" })
+  const own = { ...elastic, TORCHELASTIC_USE_AGENT_STORE: "False" }
+  expect(membershipFrom({ ...torchrun, ...own })).toEqual(membershipFrom(torchrun))
+})
+
 test("Kubernetes' PyTorchJob, which says nothing of the machine", () => {
   const { LOCAL_RANK, LOCAL_WORLD_SIZE, ...job } = torchrun
   expect([LOCAL_RANK, LOCAL_WORLD_SIZE, membershipFrom(job)]).toEqual([

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { describe, expect, test } from "vitest"
 import { UserError } from "../../src/errors.ts"
 import { alone, groupBackends, ProcessGroup } from "../../src/torch/index.ts"
+import { native } from "../../src/torch/native.ts"
 import { freePort, startMember, together } from "./together.ts"
 
 const valuesOf = async (scenario: string, size: number) => {
@@ -99,6 +100,16 @@ test("two processes of one rank, and two opinions of how many there are", async 
   const message =
     "Rank 1 was told that there are 4 processes, and rank 0 that there are 2. Start all with the same number."
   expect((await Promise.all(unequal.map(({ ended }) => ended))).map(({ error }) => error)).toEqual([message, message])
+})
+
+test("where somebody else keeps the store, as torchrun does, rank 0 is a guest too", async () => {
+  const port = await freePort()
+  const store = await native.openStore("127.0.0.1", port, true, 5000, "torchrun's own")
+  const members = [0, 1].map((rank) => startMember("collectives", rank, { size: 2, port, hasStore: true }))
+  for (const { error, value } of await Promise.all(members.map(({ ended }) => ended))) {
+    expect([error, value.fromMain]).toEqual([undefined, "of 0"])
+  }
+  await native.closeStore(store)
 })
 
 test("a port that is taken is told in words", async () => {
