@@ -62,6 +62,23 @@ test("gradients are means; those that nobody or one rank has, and those added up
   ])
 })
 
+test("a step holds no more after 120 times than after 20", async () => {
+  for (const [early, late] of await valuesOf("memory", 2)) expect(late).toBe(early)
+})
+
+test("a build without process groups says how to get them", async () => {
+  const built = native.groupBackends
+  native.groupBackends = []
+  try {
+    const join = ProcessGroup.join({ rank: 0, size: 2, localSize: 2, host: "127.0.0.1", port: 1, timeout: 1 })
+    await expect(join).rejects.toThrow(
+      /^This build .* gloo headers were missing .* libgloo-dev\) and run npm run setup\.$/,
+    )
+  } finally {
+    native.groupBackends = built
+  }
+})
+
 test("the error of one is told by the others", async () => {
   const all = await together("oneFails", 3)
   expect(all[1]!.error).toBe("the disk is full")
