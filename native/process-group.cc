@@ -41,11 +41,16 @@ void export_process_groups(Napi::Env env, Napi::Object exports) { exports["group
 namespace {
 
 using std::chrono::milliseconds;
-using StorePtr = c10::intrusive_ptr<c10d::TCPStore>;
+using StorePtr = c10::intrusive_ptr<c10d::Store>;
 using GroupPtr = c10::intrusive_ptr<c10d::ProcessGroup>;
 
 // A store in which a process is frozen answers nothing; a question to it ends after this time.
 constexpr milliseconds kAnswerWithin{10'000};
+
+struct Meeting {
+  c10::intrusive_ptr<c10d::TCPStore> socket;
+  StorePtr keys;  // the same, with a prefix before each
+};
 
 struct Group {
   GroupPtr cpu;
@@ -90,7 +95,7 @@ class Registry {
   int64_t last_ = 0;
 };
 
-auto& stores = *new Registry<StorePtr>;
+auto& stores = *new Registry<Meeting>;
 auto& groups = *new Registry<std::shared_ptr<Group>>;
 
 int64_t id_at(const Info& info, size_t k) { return integer_at(info, k, 0, 9007199254740991); }
@@ -148,20 +153,19 @@ void limit_answers(c10d::TCPStore& store) {
   store.get("limit");
 }
 
-// (host, port, isServer, milliseconds) -> a store; waits for its server
+// (host, port, isServer, milliseconds, prefix of all keys) -> a store
 Napi::Value open_store(const Info& info) {
   return guarded(info, [&](Bridge&) {
-    const std::string host = string_at(info, 0);
-    const bool is_server = bool_at(info, 2);
+    const std::string host = string_at(info, 0), prefix = string_at(info, 4);
     c10d::TCPStoreOptions options;
     options.port = static_cast<uint16_t>(integer_at(info, 1, 0, 65535));
-    options.isServer = is_server;
+    options.isServer = bool_at(info, 2);
     options.waitWorkers = false;
     options.timeout = duration_at(info, 3);
-    return Background::start(info, [host, options] {
-      auto store = c10::make_intrusive<c10d::TCPStore>(host, options);
-      limit_answers(*store);
-      return number(stores.put(std::move(store)));
+    return Background::start(info, [host, options, prefix] {
+      const auto socket = c10::make_intrusive<c10d::TCPStore>(host, options);
+      limit_answers(*socket);
+      return number(stores.put({socket, c10::make_intrusive<c10d::PrefixStore>(prefix, socket)}));
     });
   });
 }
@@ -169,7 +173,7 @@ Napi::Value open_store(const Info& info) {
 // (store, key, text)
 Napi::Value store_set(const Info& info) {
   return guarded(info, [&](Bridge&) {
-    return Background::start(info, [store = stores.get(id_at(info, 0)), key = string_at(info, 1), text = string_at(info, 2)] {
+    return Background::start(info, [store = stores.get(id_at(info, 0)).keys, key = string_at(info, 1), text = string_at(info, 2)] {
       store->set(key, bytes_of(text));
       return nothing;
     });
@@ -179,7 +183,7 @@ Napi::Value store_set(const Info& info) {
 // (store, key) -> the text, or null where there is none yet
 Napi::Value store_get(const Info& info) {
   return guarded(info, [&](Bridge&) {
-    return Background::start(info, [store = stores.get(id_at(info, 0)), key = string_at(info, 1)]() -> Background::Answer {
+    return Background::start(info, [store = stores.get(id_at(info, 0)).keys, key = string_at(info, 1)]() -> Background::Answer {
       if (!store->check({key})) return [](Napi::Env env) { return env.Null(); };
       const auto bytes = store->get(key);
       return [text = std::string(bytes.begin(), bytes.end())](Napi::Env env) { return Napi::String::New(env, text); };
@@ -191,14 +195,14 @@ Napi::Value store_get(const Info& info) {
 Napi::Value store_add(const Info& info) {
   return guarded(info, [&](Bridge&) {
     const int64_t value = integer_at(info, 2, 0, 1 << 30);
-    return Background::start(info, [store = stores.get(id_at(info, 0)), key = string_at(info, 1), value] { return number(store->add(key, value)); });
+    return Background::start(info, [store = stores.get(id_at(info, 0)).keys, key = string_at(info, 1), value] { return number(store->add(key, value)); });
   });
 }
 
 Napi::Value close_store(const Info& info) {
   return guarded(info, [&](Bridge&) {
     return Background::start(info, [store = stores.take(id_at(info, 0))]() mutable {
-      store.reset();
+      store = {};
       return nothing;
     });
   });
@@ -209,7 +213,7 @@ Napi::Value close_store(const Info& info) {
 #if TORCH_VERSION_MAJOR >= 2
 // From 2.0 on a process group hands each device's tensors to a backend of its own.
 template <typename Backend>
-GroupPtr group_of(const c10::intrusive_ptr<c10d::Store>& store, c10::intrusive_ptr<Backend> backend, c10::DeviceType device, c10d::ProcessGroup::BackendType type) {
+GroupPtr group_of(const StorePtr& store, c10::intrusive_ptr<Backend> backend, c10::DeviceType device, c10d::ProcessGroup::BackendType type) {
 #if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 6
   auto group = c10::make_intrusive<c10d::ProcessGroup>(store, backend->getRank(), backend->getSize(), c10d::ProcessGroup::Options::create("undefined"));
 #else
@@ -227,41 +231,51 @@ GroupPtr group_of(const c10::intrusive_ptr<c10d::Store>& store, c10::intrusive_p
 // (store, rank, size, address of this machine, milliseconds) -> a group; waits until all processes are connected
 Napi::Value create_group(const Info& info) {
   return guarded(info, [&](Bridge&) {
-    const StorePtr store = stores.get(id_at(info, 0));
+    const Meeting meeting = stores.get(id_at(info, 0));
     const int size = static_cast<int>(integer_at(info, 2, 1, 1 << 20)), rank = static_cast<int>(integer_at(info, 1, 0, size - 1));
     const std::string address = string_at(info, 3);
     const milliseconds timeout = duration_at(info, 4);
     return Background::start(info, [=] {
-      store->setTimeout(timeout);
+      meeting.socket->setTimeout(timeout);
       auto options = c10d::ProcessGroupGloo::Options::create(timeout);
       options->devices.push_back(address.empty() ? c10d::ProcessGroupGloo::createDefaultDevice() : c10d::ProcessGroupGloo::createDeviceForHostname(address));
       auto group = std::make_shared<Group>();
-      const c10::intrusive_ptr<c10d::Store> gloo_store = c10::make_intrusive<c10d::PrefixStore>("gloo", store);
+      const StorePtr gloo_store = c10::make_intrusive<c10d::PrefixStore>("gloo", meeting.keys);
       group->cpu = PIXELWISE_GROUP(gloo_store, c10::make_intrusive<c10d::ProcessGroupGloo>(gloo_store, rank, size, options), CPU, GLOO);
 #ifdef USE_C10D_NCCL
-      const c10::intrusive_ptr<c10d::Store> nccl_store = c10::make_intrusive<c10d::PrefixStore>("nccl", store);
+      const StorePtr nccl_store = c10::make_intrusive<c10d::PrefixStore>("nccl", meeting.keys);
       auto nccl_options = c10d::ProcessGroupNCCL::Options::create();
       nccl_options->timeout = timeout;
       group->cuda = PIXELWISE_GROUP(nccl_store, c10::make_intrusive<c10d::ProcessGroupNCCL>(nccl_store, rank, size, nccl_options), CUDA, NCCL);
 #endif
-      limit_answers(*store);
+      limit_answers(*meeting.socket);
       return number(groups.put(std::move(group)));
     });
   });
 }
 
-// Leaves it: connections are closed, which the others notice. What is still under way to a frozen process ends by its timeout, so
-// nobody waits for that.
+// Leaves it, and waits until its threads have ended.
 Napi::Value leave_group(const Info& info) {
   return guarded(info, [&](Bridge&) {
     auto group = groups.take(id_at(info, 0));
     group->reducers.clear();  // here, in the thread that made them
+    return Background::start(info, [group = std::move(group)]() mutable {
+      group.reset();
+      return nothing;
+    });
+  });
+}
+
+// Leaves it after a failure: connections are closed, which the others notice. What is still under way to a frozen process ends by
+// its timeout, and nobody waits for that.
+Napi::Value abandon_group(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    auto group = groups.take(id_at(info, 0));
+    group->reducers.clear();
     std::thread([group = std::move(group)]() mutable { group.reset(); }).detach();
     return info.Env().Undefined();
   });
 }
-
-void wait_for(const c10::intrusive_ptr<c10d::Work>& work) { work->wait(); }
 
 // (group, tensor): in place
 Napi::Value all_reduce(const Info& info) {
@@ -280,7 +294,7 @@ Napi::Value broadcast(const Info& info) {
     for (const at::Tensor& tensor : tensors_at(info, 1, bridge)) {
       const at::Tensor own = tensor.detach();
       std::vector<at::Tensor> sent{own.contiguous()};
-      wait_for(group->of(own)->broadcast(sent, options));
+      group->of(own)->broadcast(sent, options)->wait();
       if (!sent[0].is_same(own)) own.copy_(sent[0]);
     }
     return info.Env().Undefined();
@@ -294,7 +308,7 @@ Napi::Value all_gather(const Info& info) {
     std::vector<at::Tensor> sent{tensor_at(info, 1, bridge).detach().contiguous()};
     std::vector<std::vector<at::Tensor>> received(1);
     for (int k = 0; k < group->cpu->getSize(); ++k) received[0].push_back(at::empty_like(sent[0]));
-    wait_for(group->of(sent[0])->allgather(received, sent));
+    group->of(sent[0])->allgather(received, sent)->wait();
     Results results(bridge.handles, info.Env());
     return results.complete(results.to_js(c10::IValue(received[0]), {Kind::List}));
   });
@@ -303,7 +317,7 @@ Napi::Value all_gather(const Info& info) {
 Napi::Value barrier(const Info& info) {
   return guarded(info, [&](Bridge&) {
     return Background::start(info, [group = groups.get(id_at(info, 0))] {
-      wait_for(group->cpu->barrier());
+      group->cpu->barrier()->wait();
       return nothing;
     });
   });
@@ -387,7 +401,7 @@ TORCH_LIBRARY_FRAGMENT(pixelwise, library) { library.def("sum_over_ranks(Tensor 
 void sum_over_group(at::Tensor tensor, int64_t id) {
   const auto group = groups.get(id);
   std::vector<at::Tensor> sent{tensor.contiguous()};
-  wait_for(group->of(tensor)->allreduce(sent));
+  group->of(tensor)->allreduce(sent)->wait();
   if (!sent[0].is_same(tensor)) tensor.copy_(sent[0]);
 }
 
@@ -406,6 +420,7 @@ void export_process_groups(Napi::Env env, Napi::Object exports) {
       {"closeStore", close_store},
       {"createGroup", create_group},
       {"leaveGroup", leave_group},
+      {"abandonGroup", abandon_group},
       {"allReduce", all_reduce},
       {"broadcast", broadcast},
       {"allGather", all_gather},

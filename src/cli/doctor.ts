@@ -52,17 +52,20 @@ interface Addon {
   threads: number
   cpuCapability: string
   cudaDevices: number
+  /** What can connect processes. */
+  processes: readonly string[]
 }
 
 async function loadAddon(): Promise<Addon | { error: string }> {
   try {
-    const { buildInfo, threads } = await import("../torch/index.ts")
+    const { buildInfo, groupBackends, threads } = await import("../torch/index.ts")
     const { libtorch, config, cudaDevices } = buildInfo()
     return {
       libtorch,
       threads: threads(),
       cpuCapability: /CPU capability usage: (\S+)/.exec(config)?.[1] ?? "unknown",
       cudaDevices,
+      processes: groupBackends(),
     }
   } catch (error) {
     const { message, cause } = error as Error
@@ -107,6 +110,12 @@ function describe(
         `${addon.cpuCapability}${slow.includes("blas") ? ", without OpenBLAS: matrix products are 30 times slower" : ""}`,
       ],
       ["  CUDA devices", addon.cudaDevices === 0 ? "none" : String(addon.cudaDevices)],
+      [
+        "  processes",
+        addon.processes.length === 0
+          ? "cannot be connected: libtorch's gloo headers were missing (Debian: libgloo-dev)"
+          : `connected by ${addon.processes.map((name) => (name === "nccl" ? "nccl (untested here)" : name)).join(" and ")}`,
+      ],
     )
   }
   return lines.map(([name, value]) => `${name.padEnd(16)}${value}`).join("\n")

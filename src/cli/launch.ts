@@ -37,7 +37,7 @@ export async function launch(count: number, args: readonly string[], say: (text:
     for (const { child } of living) child.kill(signal)
   }
   const stopListening = passOnInterrupts(endAll)
-  const endings: Ending[] = []
+  const endings: Ending[] = [] // in their order
   for (const worker of workers) {
     void worker.ended.then((ending) => {
       living.delete(worker)
@@ -47,10 +47,11 @@ export async function launch(count: number, args: readonly string[], say: (text:
   }
   const [main] = await Promise.all(workers.map(({ ended }) => ended))
   stopListening()
-  const guilty = endings.find((ending) => !isOrderly(ending) && ending.code !== GROUP_FAILED)
-  if (!guilty) return main!.code ?? 1
-  if (guilty.rank > 0 || guilty.signal) say(describe(guilty, workers[guilty.rank]!))
-  return guilty.code ?? 1
+  const wrong = endings.filter((ending) => !isOrderly(ending) && ending.code !== GROUP_FAILED)
+  const hasSaidSo = ({ rank, signal }: Ending) => rank === 0 && signal === null
+  const guilty = wrong.find(hasSaidSo) ?? wrong[0]
+  if (guilty && !hasSaidSo(guilty)) say(describe(guilty, workers[guilty.rank]!))
+  return guilty ? (guilty.code ?? 1) : (main!.code ?? 1)
 }
 
 function startWorker(rank: number, count: number, port: number, args: readonly string[]): Worker {

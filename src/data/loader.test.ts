@@ -4,7 +4,7 @@ import { join } from "node:path"
 import sharp from "sharp"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { UserError } from "../errors.ts"
-import type { Batch } from "./batch.ts"
+import { type Batch, joinBatches } from "./batch.ts"
 import { vocColor } from "./label-map.ts"
 import { Loader, type LoaderOptions } from "./loader.ts"
 import { writeIndexedPng } from "./png.ts"
@@ -218,6 +218,58 @@ describe("an evaluation pass", () => {
     await using loader = new Loader(odd, { batchSize: 3, transform: whole, workers: 0 })
     await expect(take(loader.pass(), 1)).rejects.toThrow(
       'Samples of one batch have different sizes: "p08" is 40x30 and "p10" is 30x40. Use batch size 1, or a transform',
+    )
+  })
+})
+
+describe("the share of one of several processes", () => {
+  const shares = (size: number) => Array.from({ length: size }, (_, rank) => ({ rank, size }))
+
+  test("slices of a training batch together are the batch, image by image and in the same augmentation", async () => {
+    const batchSize = 6 // of 10 images: the last 4 are left out of an epoch
+    await using alone = new Loader(data, { ...options, batchSize })
+    const expected = await take(alone.batches({ startStep: 1 }), 4)
+    for (const size of [2, 3]) {
+      const parts: Batch[][] = []
+      for (const share of shares(size)) {
+        await using loader = new Loader(data, { ...options, batchSize, share, workers: share.rank })
+        expect(loader.stepsPerEpoch).toBe(alone.stepsPerEpoch)
+        parts.push(await take(loader.batches({ startStep: 1 }), 4))
+      }
+      expect(expected.map((_, k) => joinBatches(parts.map((batches) => batches[k]!)))).toEqual(expected)
+    }
+  })
+
+  test("a pass covers each image once over all of them", async () => {
+    const passSizes = [4, 1, 3, 2]
+    await using alone = new Loader(data, { ...options, transform: whole, passSizes })
+    const expected = await Array.fromAsync(alone.pass())
+    const parts: Batch[][] = []
+    for (const share of shares(3)) {
+      await using loader = new Loader(data, { ...options, transform: whole, passSizes, share })
+      expect(loader.batchesInPass).toBe(4)
+      parts.push(await Array.fromAsync(loader.pass()))
+    }
+    expect(parts.map(({ length }) => length)).toEqual([2, 1, 1])
+    expect(parts.flat().sort((a, b) => a.step - b.step)).toEqual(expected)
+  })
+
+  test("an epoch covers each image at most once, and all where batches fill it", async () => {
+    const seen: string[] = []
+    for (const share of shares(5)) {
+      await using loader = new Loader(data, { ...options, batchSize: 5, share })
+      seen.push(...(await take(loader.batches(), loader.stepsPerEpoch)).flatMap(({ ids }) => ids))
+    }
+    expect(seen.sort()).toEqual([...data.ids].sort())
+  })
+
+  test("a batch that cannot be shared out evenly is refused, also where all images are fewer than a batch", () => {
+    const share = { rank: 0, size: 4 }
+    expect(() => new Loader(data, { ...options, batchSize: 6, share })).toThrow(
+      "A batch of 6 images cannot be shared out evenly among 4 processes. Use a batch size that is a multiple of 4.",
+    )
+    expect(() => new Loader(data, { ...options, batchSize: 12, share })).toThrow(
+      /^A batch of 10 images .* multiple of 4, of at most the 10 images there are\.$/,
     )
   })
 })

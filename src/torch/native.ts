@@ -137,13 +137,14 @@ export interface Native {
   releaseCachedMemory(): void
   // native/process-group.cc; in a build without process groups the list is empty and the functions are not there
   groupBackends: string[]
-  openStore(host: string, port: number, isServer: boolean, timeout: number): Promise<number>
+  openStore(host: string, port: number, isServer: boolean, timeout: number, prefix: string): Promise<number>
   storeSet(store: number, key: string, text: string): Promise<void>
   storeGet(store: number, key: string): Promise<string | null>
   storeAdd(store: number, key: string, value: number): Promise<number>
   closeStore(store: number): Promise<void>
   createGroup(store: number, rank: number, size: number, address: string, timeout: number): Promise<number>
-  leaveGroup(group: number): void
+  leaveGroup(group: number): Promise<void>
+  abandonGroup(group: number): void
   allReduce(group: number, tensor: Handle): void
   broadcast(group: number, tensors: Handle[], root: number): void
   allGather(group: number, tensor: Handle): Handle[]

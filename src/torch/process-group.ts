@@ -71,9 +71,14 @@ export class ProcessGroup implements Group {
   sumNumbers(values: ArrayLike<number>): Float64Array {
     return tidy(() => {
       const sums = fromData(Float64Array.from(values))
-      this.#together(() => native.allReduce(this.#id, sums.handleFor("sumNumbers")))
+      this.addUp(sums)
       return sums.data() as Float64Array
     })
+  }
+
+  /** Replaces a tensor's numbers by their sums over all ranks, without history. */
+  addUp(x: Tensor): void {
+    this.#together(() => native.allReduce(this.#id, x.handleFor("addUp")))
   }
 
   gather<T>(value: T): T[] {
@@ -123,13 +128,13 @@ export class ProcessGroup implements Group {
     await native.barrier(this.#id).catch((cause) => {
       throw new GroupError(firstLine(cause), { cause })
     })
-    native.leaveGroup(this.#id)
+    await native.leaveGroup(this.#id)
     await this.#rendezvous.close()
   }
 
   async fail(error: unknown): Promise<unknown> {
     const isLost = isGroupFailure(error)
-    native.leaveGroup(this.#id) // first: who waits for this process learns of it
+    native.abandonGroup(this.#id) // first: who waits for this process learns of it
     const verdict = await this.#rendezvous.settle({ isLost, message: firstLine(error) })
     await this.#rendezvous.close()
     if (!isLost) return error

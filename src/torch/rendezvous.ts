@@ -15,6 +15,10 @@ export interface Membership {
   /** Where rank 0 is: a name or an address, and a port. */
   readonly host: string
   readonly port: number
+  /** Whether somebody else keeps the store there, as torchrun does; else rank 0 itself. */
+  readonly hasStore?: boolean
+  /** Under which they meet there; another one when a launcher starts them again. */
+  readonly name?: string
   /** Seconds after which those who wait for a process give up on it. */
   readonly timeout: number
 }
@@ -229,10 +233,14 @@ export class Rendezvous {
 }
 
 /** Rank 0's server, or the way to it: it may begin later. */
-async function openStore({ rank, host, port, timeout }: Membership, signal?: AbortSignal): Promise<number> {
+async function openStore(
+  { rank, host, port, hasStore = false, name = "", timeout }: Membership,
+  signal?: AbortSignal,
+): Promise<number> {
   const milliseconds = Math.ceil(1000 * timeout)
-  if (rank === 0) {
-    return await native.openStore(host, port, true, milliseconds).catch((cause: Error) => {
+  const prefix = `pixelwise${name}`
+  if (rank === 0 && !hasStore) {
+    return await native.openStore(host, port, true, milliseconds, prefix).catch((cause: Error) => {
       const isTaken = /address already in use|EADDRINUSE/i.test(cause.message)
       throw new UserError(
         isTaken
@@ -247,13 +255,13 @@ async function openStore({ rank, host, port, timeout }: Membership, signal?: Abo
   while (!(await answers(host, port))) {
     if (performance.now() > end) {
       throw new UserError(
-        `Rank 0 was not found at ${host}:${port} within ${timeout} s. Is it started, and are MASTER_ADDR and MASTER_PORT right?`,
+        `${hasStore ? "torchrun" : "Rank 0"} was not found at ${host}:${port} within ${timeout} s. Is it started, and are MASTER_ADDR and MASTER_PORT right?`,
       )
     }
     signal?.throwIfAborted()
     await sleep(2 * POLL)
   }
-  return await native.openStore(host, port, false, milliseconds)
+  return await native.openStore(host, port, false, milliseconds, prefix)
 }
 
 /** Whether anybody listens there. */

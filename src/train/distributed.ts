@@ -54,7 +54,10 @@ function fromTorchrun(env: Environment): Omit<JoinOptions, "timeout"> | null {
       `This is rank ${rank} of ${size} processes, but ${missing.join(" and ")} ${missing.length === 1 ? "is" : "are"} not set: where is rank 0?`,
     )
   }
-  return { rank, size, localSize, host: env.MASTER_ADDR, port: whole(env, "MASTER_PORT", 1, 65535) }
+  const place = { rank, size, localSize, host: env.MASTER_ADDR, port: whole(env, "MASTER_PORT", 1, 65535) }
+  // torchrun keeps the store itself in some of its modes, and starts all processes again when one has failed.
+  const name = env.TORCHELASTIC_RESTART_COUNT ?? ""
+  return env.TORCHELASTIC_USE_AGENT_STORE === "True" ? { ...place, hasStore: true, name } : place
 }
 
 // Ports from here on are neither well known nor given out to outgoing connections (from 32768 on).

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { describe, expect, test } from "vitest"
 import { UserError } from "../../src/errors.ts"
 import { alone, groupBackends, ProcessGroup } from "../../src/torch/index.ts"
+import { native } from "../../src/torch/native.ts"
 import { freePort, startMember, together } from "./together.ts"
 
 const valuesOf = async (scenario: string, size: number) => {
@@ -61,6 +62,23 @@ test("gradients are means; those that nobody or one rank has, and those added up
   ])
 })
 
+test("a step holds no more after 120 times than after 20", async () => {
+  for (const [early, late] of await valuesOf("memory", 2)) expect(late).toBe(early)
+})
+
+test("a build without process groups says how to get them", async () => {
+  const built = native.groupBackends
+  native.groupBackends = []
+  try {
+    const join = ProcessGroup.join({ rank: 0, size: 2, localSize: 2, host: "127.0.0.1", port: 1, timeout: 1 })
+    await expect(join).rejects.toThrow(
+      /^This build .* gloo headers were missing .* libgloo-dev\) and run npm run setup\.$/,
+    )
+  } finally {
+    native.groupBackends = built
+  }
+})
+
 test("the error of one is told by the others", async () => {
   const all = await together("oneFails", 3)
   expect(all[1]!.error).toBe("the disk is full")
@@ -99,6 +117,16 @@ test("two processes of one rank, and two opinions of how many there are", async 
   const message =
     "Rank 1 was told that there are 4 processes, and rank 0 that there are 2. Start all with the same number."
   expect((await Promise.all(unequal.map(({ ended }) => ended))).map(({ error }) => error)).toEqual([message, message])
+})
+
+test("where somebody else keeps the store, as torchrun does, rank 0 is a guest too", async () => {
+  const port = await freePort()
+  const store = await native.openStore("127.0.0.1", port, true, 5000, "torchrun's own")
+  const members = [0, 1].map((rank) => startMember("collectives", rank, { size: 2, port, hasStore: true }))
+  for (const { error, value } of await Promise.all(members.map(({ ended }) => ended))) {
+    expect([error, value.fromMain]).toEqual([undefined, "of 0"])
+  }
+  await native.closeStore(store)
 })
 
 test("a port that is taken is told in words", async () => {

@@ -2,16 +2,19 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { losses } from "../../src/losses/index.ts"
 import { createObjective } from "../../src/losses/objective.ts"
-import { BatchNorm2d } from "../../src/nn/index.ts"
+import { BatchNorm2d, batchNormsOf, Conv2d, ReLU, Sequential } from "../../src/nn/index.ts"
 import {
   fromData,
   type Group,
   GroupError,
+  liveTensors,
+  memory,
   Parameter,
   ProcessGroup,
   type Tensor,
   tensor,
   tidy,
+  zeros,
 } from "../../src/torch/index.ts"
 
 /** Numbers from 0 to 1 that every process draws alike. */
@@ -168,6 +171,28 @@ const scenarios: Record<string, Scenario> = {
     }
     void nobody
     return gradients
+  },
+
+  /** What is held after some steps with everything in them, and after many. */
+  memory(group) {
+    const model = new Sequential(new Conv2d(3, 4, 3), new BatchNorm2d(4), new ReLU(), new Conv2d(4, 2, 1))
+    for (const norm of batchNormsOf(model)) norm.group = group
+    const objective = createObjective({ terms: [{ name: "cross-entropy", factor: 1 }], group })
+    using mean = group.meanGradients(model.parameters())
+    const images = drawn(5, [2, 3, 8, 8]).to({ dtype: "float32" })
+    const labels = zeros([2, 6, 6], { dtype: "int64" })
+    const held: string[] = []
+    for (let step = 0; step < 120; step++) {
+      tidy(() => {
+        const loss = objective({ logits: model.call(images) }, { labels }, step)
+        mean.prepare(loss)
+        loss.backward()
+        group.gather({ step })
+        model.zeroGrad()
+      })
+      if (step === 20 || step === 119) held.push(`${liveTensors()} tensors, ${memory().liveBytes} bytes`)
+    }
+    return held
   },
 
   /** Sums without end, until another process is gone. */

@@ -32,6 +32,8 @@ export interface StartOptions {
   readonly host?: string
   /** Seconds. */
   readonly timeout?: number
+  /** Whether this test keeps the store. */
+  readonly hasStore?: boolean
   /** Handed to the scenario. */
   readonly data?: unknown
   /** Words before the command, such as "ip netns exec a". */
@@ -40,12 +42,12 @@ export interface StartOptions {
 
 /** Starts one process. It prints that it has joined, and last its result. */
 export function startMember(scenario: string, rank: number, options: StartOptions): Member {
-  const { size, port, host = "127.0.0.1", timeout = 20, data = null, within = [] } = options
+  const { size, port, host = "127.0.0.1", timeout = 20, hasStore, data = null, within = [] } = options
   const [command, ...args] = [...within, process.execPath, script, scenario]
   const env = {
     ...process.env,
     OMP_NUM_THREADS: "1",
-    MEMBER: JSON.stringify({ rank, size, port, host, timeout, data }),
+    MEMBER: JSON.stringify({ rank, size, port, host, timeout, hasStore, data }),
   }
   const begin = performance.now()
   const child = spawn(command!, args, { env, stdio: ["ignore", "pipe", "pipe"] })
