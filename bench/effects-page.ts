@@ -34,7 +34,10 @@ export function writeEffects(
       return table(set, variants, options)
     },
   )
-  writeFileSync(join(folder, "effects.md"), page(tables, { steps, recipe, seeds: new Set(runs.map(({ seed }) => seed)).size }))
+  writeFileSync(
+    join(folder, "effects.md"),
+    page(tables, { steps, recipe, seeds: new Set(runs.map(({ seed }) => seed)).size }),
+  )
 }
 
 interface Variant {

@@ -9,7 +9,17 @@
 import { UserError } from "../errors.ts"
 import { callAtStride, callIn, type SegmentationModel } from "../models/index.ts"
 import { cropTo, softmax } from "../nn/index.ts"
-import { aten, fromData, levers, noGrad, type Precision, ShapeError, type Tensor, tidy, upsampledArgmax } from "../torch/index.ts"
+import {
+  aten,
+  fromData,
+  levers,
+  noGrad,
+  type Precision,
+  ShapeError,
+  type Tensor,
+  tidy,
+  upsampledArgmax,
+} from "../torch/index.ts"
 import { blend } from "./blend.ts"
 import { padForCorners } from "./pad.ts"
 import { defaultMemory, planViews } from "./plan.ts"

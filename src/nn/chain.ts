@@ -1,5 +1,14 @@
 // Modules one after another, of which some neighbours are cheaper together than each by itself.
-import { foldBatchNorm, isGradEnabled, isRecording, type Limits, levers, profileCall, type Tensor, tidy } from "../torch/index.ts"
+import {
+  foldBatchNorm,
+  isGradEnabled,
+  isRecording,
+  type Limits,
+  levers,
+  profileCall,
+  type Tensor,
+  tidy,
+} from "../torch/index.ts"
 import { Conv2d, pair } from "./conv.ts"
 import type { Module } from "./module.ts"
 import { BatchNorm2d, clamp_ } from "./norm.ts"

@@ -197,7 +197,8 @@ async function execute(
   const { batchSize, accumulate, seed, crop: cropSize, alignCorners } = config
   const normalization = normalizations[normalizationOf(config)]
   // Before the workers start: while they do, each image takes ten times as long, and few evaluations would seem affordable.
-  const scoringSeconds = ofMain(group, await estimateEvaluation(model, valSet, { normalization, inference: { precision } })) / group.size
+  const scoringSeconds =
+    ofMain(group, await estimateEvaluation(model, valSet, { normalization, inference: { precision } })) / group.size
   await using trainLoader = new Loader(trainSet, {
     batchSize,
     share: group,
