@@ -141,7 +141,8 @@ export class ConvTranspose2d extends Module {
 
   protected override forward(x: Tensor): Tensor {
     const { weight, bias, stride, padding, outputPadding } = this
-    if (levers.transposed && this.#tiles && isSideBySide(x) && !isRecording()) return tile(x, weight, bias)
+    const isFull = currentPrecision() === "float32" // else each product would be rounded before the bias is added
+    if (levers.transposed && isFull && this.#tiles && isSideBySide(x) && !isRecording()) return tile(x, weight, bias)
     return aten.conv_transpose2d_input(x, weight, { bias, stride, padding, outputPadding })
   }
 

@@ -53,7 +53,7 @@ test("--weights go into the encoder and decide how images are prepared, in train
     normalization: "symmetric",
     padding: "tensorflow",
     batchNorm: "train",
-    headRate: 8,
+    headRate: 10,
     freeze: 4,
     weights,
   }
@@ -82,7 +82,7 @@ test("--resume does not read the weights again", async () => {
   const { run } = await startRun(config({ weights: path }), join(folder, "resumed"))
   writeFileSync(path, "no weights any more")
   const { completed, run: resumed } = await resumeRun(run.path, { steps: 2 })
-  expect(resumed.config).toMatchObject({ headRate: 8, normalization: "symmetric", padding: "tensorflow" })
+  expect(resumed.config).toMatchObject({ headRate: 10, normalization: "symmetric", padding: "tensorflow" })
   expect(completed).toBe(true)
 }, 60_000)
 

@@ -122,7 +122,8 @@ test("the command on the page makes the same configuration again", () => {
   expect(given.out).toBe(runs[0])
   const { config } = RunFolder.open(runs[0])
   const again = parseConfig(configOptions(given))
-  const decided = { normalization: "imagenet", warmup: 0.03, freeze: 0, batchNorm: "train" }
+  const colours = { brightness: 0, contrast: 0, saturation: 0 }
+  const decided = { normalization: "imagenet", warmup: 0.03, freeze: 0, batchNorm: "train", scale: [0.5, 2], ...colours }
   expect({ ...again, ...decided }).toEqual(config)
 })
 
