@@ -123,7 +123,14 @@ test("the command on the page makes the same configuration again", () => {
   const { config } = RunFolder.open(runs[0])
   const again = parseConfig(configOptions(given))
   const colours = { brightness: 0, contrast: 0, saturation: 0 }
-  const decided = { normalization: "imagenet", warmup: 0.03, freeze: 0, batchNorm: "train", scale: [0.5, 2], ...colours }
+  const decided = {
+    normalization: "imagenet",
+    warmup: 0.03,
+    freeze: 0,
+    batchNorm: "train",
+    scale: [0.5, 2],
+    ...colours,
+  }
   expect({ ...again, ...decided }).toEqual(config)
 })
 
