@@ -22,9 +22,9 @@ import {
   manualSeed,
   type Parameter,
   setThreads,
-  threads,
 } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
+import { coresOf } from "./distributed.ts"
 import { number, plural } from "./facts.ts"
 import { initializeEncoder, initializeModel, readInitialWeights, unfoldEncoder } from "./initialize.ts"
 import { keepClassWeights, keptClassWeights, objectiveOf } from "./objective.ts"
@@ -146,7 +146,7 @@ async function execute(
 ): Promise<RunResult> {
   const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, signal, group = alone } = options
   if (asked.threads !== null) setThreads(asked.threads)
-  else if (!process.env.OMP_NUM_THREADS) setThreads(Math.max(1, Math.floor(threads() / group.localSize)))
+  else if (group.size > 1 && !process.env.OMP_NUM_THREADS) setThreads(coresOf(group))
   const selection = classSelection(asked)
   const trainSet = openVocFolder(asked.data, { split: asked.trainSplit, ...selection })
   const valSet = openVocFolder(asked.data, { split: asked.valSplit, ...selection })
@@ -181,7 +181,7 @@ async function execute(
   using optimizer = optimizerFor(model, config)
   using average = config.average > 0 ? new AveragedState(model.stateDict(), config.average) : undefined
 
-  const workers = config.workers ?? defaultWorkers(group.localSize)
+  const workers = config.workers ?? defaultWorkers(coresOf(group))
   const { batchSize, accumulate, seed, crop: cropSize, alignCorners } = config
   const normalization = normalizations[normalizationOf(config)]
   // Before the workers start: while they do, each image takes ten times as long, and few evaluations would seem affordable.
