@@ -211,11 +211,12 @@ Napi::Value close_store(const Info& info) {
 // --- the group ------------------------------------------------------------------------------------------
 
 #if TORCH_VERSION_MAJOR >= 2
-// From 2.0 on a process group hands each device's tensors to a backend of its own.
+// From 2.0 on a process group hands each device's tensors to a backend of its own. Reviewed against the headers; untested.
 template <typename Backend>
 GroupPtr group_of(const StorePtr& store, c10::intrusive_ptr<Backend> backend, c10::DeviceType device, c10d::ProcessGroup::BackendType type) {
 #if TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR < 6
-  auto group = c10::make_intrusive<c10d::ProcessGroup>(store, backend->getRank(), backend->getSize(), c10d::ProcessGroup::Options::create("undefined"));
+  auto group = c10::make_intrusive<c10d::ProcessGroup>(store, backend->getRank(), backend->getSize(),
+                                                         c10::make_intrusive<c10d::ProcessGroup::Options>(backend->getBackendName()));
 #else
   auto group = c10::make_intrusive<c10d::ProcessGroup>(store, backend->getRank(), backend->getSize());
   group->setDefaultBackend(type);

@@ -42,9 +42,8 @@ export type LoaderOptions = {
   readonly profile?: boolean
 }
 
-/** All cores but one, which stays with training; at least 1, at most 4. @param processes that share the machine's cores */
-export const defaultWorkers = (processes = 1) =>
-  Math.max(1, Math.min(4, Math.floor(availableParallelism() / processes) - 1))
+/** All cores but one, which stays with training; at least 1, at most 4. @param cores of this process */
+export const defaultWorkers = (cores = availableParallelism()) => Math.max(1, Math.min(4, cores - 1))
 
 /**
  * Loads a data set in batches.

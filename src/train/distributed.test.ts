@@ -1,5 +1,6 @@
+import { availableParallelism } from "node:os"
 import { describe, expect, test } from "vitest"
-import { firstHost, membershipFrom } from "./distributed.ts"
+import { coresOf, firstHost, membershipFrom } from "./distributed.ts"
 
 const torchrun = {
   RANK: "5",
@@ -63,6 +64,17 @@ test("Slurm: the first node of the job, a port by the job's number", () => {
   expect(membershipFrom({ ...slurm, MASTER_ADDR: "a", MASTER_PORT: "1" })).toMatchObject({ host: "a", port: 1 })
   // torchrun that Slurm has started
   expect(membershipFrom({ ...slurm, ...torchrun })).toMatchObject({ rank: 5, localSize: 4, host: "node1" })
+})
+
+test("cores: a share of the machine's, or what Slurm gives a task", () => {
+  const cores = availableParallelism()
+  expect(coresOf({ localSize: 1 }, {})).toBe(cores)
+  expect(coresOf({ localSize: 2 }, {})).toBe(Math.max(1, Math.floor(cores / 2)))
+  expect(coresOf({ localSize: 4 * cores }, {})).toBe(1)
+  expect(coresOf({ localSize: 4 }, { SLURM_CPUS_PER_TASK: "1" })).toBe(1)
+  expect(coresOf({ localSize: 4 }, { SLURM_CPUS_PER_TASK: "1000" })).toBe(cores)
+  // Workers of `pixelwise train --nproc` within a task
+  expect(coresOf({ localSize: cores }, { SLURM_CPUS_PER_TASK: "1000", RANK: "0" })).toBe(1)
 })
 
 test.each([

@@ -1,5 +1,6 @@
 // Whether this process is one of several that train together, and which: by the environment that a launcher gives it. torchrun,
 // Kubernetes' PyTorchJob and `pixelwise train --nproc` set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT; Slurm its own names.
+import { availableParallelism } from "node:os"
 import { UserError } from "../errors.ts"
 import { alone, type Group, type JoinOptions, ProcessGroup } from "../torch/index.ts"
 
@@ -23,6 +24,13 @@ export async function joinGroup({
 } = {}): Promise<Group> {
   const membership = membershipFrom(env)
   return membership ? await ProcessGroup.join({ ...membership, timeout }, signal) : alone
+}
+
+/** Cores of this machine that are this process's share: Slurm says how many a task has, and may show it no others. */
+export function coresOf({ localSize }: Pick<Group, "localSize">, env: Environment = process.env): number {
+  const cores = availableParallelism()
+  const ofTask = env.RANK === undefined ? Number(env.SLURM_CPUS_PER_TASK) : Number.NaN
+  return ofTask > 0 ? Math.min(cores, ofTask) : Math.max(1, Math.floor(cores / localSize))
 }
 
 /** Null for a process by itself. @throws UserError when the environment contradicts itself */

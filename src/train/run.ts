@@ -25,9 +25,9 @@ import {
   type Parameter,
   precisionNotice,
   setThreads,
-  threads,
 } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
+import { coresOf } from "./distributed.ts"
 import { number, plural } from "./facts.ts"
 import { initializeEncoder, initializeModel, readInitialWeights, unfoldEncoder } from "./initialize.ts"
 import { keepClassWeights, keptClassWeights, objectiveOf } from "./objective.ts"
@@ -156,7 +156,7 @@ async function execute(
   const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, onProfile } = options
   const { signal, group = alone } = options
   if (asked.threads !== null) setThreads(asked.threads)
-  else if (!process.env.OMP_NUM_THREADS) setThreads(Math.max(1, Math.floor(threads() / group.localSize)))
+  else if (group.size > 1 && !process.env.OMP_NUM_THREADS) setThreads(coresOf(group))
   const { precision } = asked
   checkPrecision(precision, "cpu")
   const selection = classSelection(asked)
@@ -193,7 +193,7 @@ async function execute(
   using optimizer = optimizerFor(model, config)
   using average = config.average > 0 ? new AveragedState(model.stateDict(), config.average) : undefined
 
-  const workers = config.workers ?? defaultWorkers(group.localSize)
+  const workers = config.workers ?? defaultWorkers(coresOf(group))
   const { batchSize, accumulate, seed, crop: cropSize, alignCorners } = config
   const normalization = normalizations[normalizationOf(config)]
   // Before the workers start: while they do, each image takes ten times as long, and few evaluations would seem affordable.
