@@ -78,6 +78,12 @@ export function callIn(precision: Precision, model: SegmentationModel, image: Te
 const inFloat32 = (x: Tensor): Tensor =>
   x.dtype === "bfloat16" || x.dtype === "float16" ? x.to({ dtype: "float32" }) : x
 
+/** Where a model is, and its images must be: "cpu", "cuda:0". */
+export function deviceOf(model: SegmentationModel): string {
+  for (const [, { device }] of model.namedParameters()) return device
+  return "cpu"
+}
+
 /** The finest of an encoder's maps whose stride is at least `stride`: its position. */
 export function atStride({ strides }: Encoder, stride: number): number {
   return Math.max(

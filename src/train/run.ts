@@ -15,7 +15,16 @@ import { type Scores, summarize } from "../metrics/index.ts"
 import { callIn, createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } from "../nn/index.ts"
 import { AveragedState, GradScaler } from "../optim/index.ts"
-import { checkPrecision, fromData, manualSeed, type Parameter, precisionNotice, setThreads } from "../torch/index.ts"
+import {
+  checkDevice,
+  checkPrecision,
+  fromData,
+  manualSeed,
+  type Parameter,
+  precisionNotice,
+  setCudnnBenchmark,
+  setThreads,
+} from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
 import { number, plural } from "./facts.ts"
 import { initializeEncoder, initializeModel, readInitialWeights, unfoldEncoder } from "./initialize.ts"
@@ -104,7 +113,7 @@ export async function startRun(config: TrainConfig, out: string, options: RunOpt
 /**
  * Goes on with a stopped run. The same batches, the same losses: as if it had never stopped (with a time budget the
  * same batches; how many there are depends on the machine).
- * @param changes what may differ from the run's own configuration: length, learning rate, data folder, threads, workers, cache
+ * @param changes what may differ from the run's own configuration: length, learning rate, data folder, device, threads, workers, cache
  */
 export async function resumeRun(
   path: string,
@@ -116,7 +125,7 @@ export async function resumeRun(
   if (!existsSync(run.file("last.safetensors"))) {
     throw new UserError(`The run ${path} ended before anything was saved. Remove the folder and start again.`)
   }
-  const changeable = ["steps", "epochs", "budget", "learningRate", "data", "threads", "workers", "cache"]
+  const changeable = ["steps", "epochs", "budget", "learningRate", "data", "device", "threads", "workers", "cache"]
   const refused = Object.keys(changes).filter((key) => !changeable.includes(key))
   if (refused.length > 0) {
     throw new UserError(
@@ -140,8 +149,10 @@ async function execute(
 ): Promise<RunResult> {
   const { onCensus, onStart, onEvaluating, onEvaluation, onStep, onNotice, onDownload, onProfile, signal } = options
   if (asked.threads !== null) setThreads(asked.threads)
-  const { precision } = asked
-  checkPrecision(precision, "cpu")
+  const { precision, device } = asked
+  checkDevice(device)
+  checkPrecision(precision, device)
+  if (device !== "cpu") setCudnnBenchmark(true)
   const selection = classSelection(asked)
   const trainSet = openVocFolder(asked.data, { split: asked.trainSplit, ...selection })
   const valSet = openVocFolder(asked.data, { split: asked.valSplit, ...selection })
@@ -165,7 +176,7 @@ async function execute(
   const isFolded = initial !== null && model.backbone !== undefined && foldedBatchNorms(model.backbone).length > 0
   config = settleBatchNorm(config, isFolded)
   applyToLayers(config, model)
-  model.to({ memoryFormat: preferredMemoryFormat(model) })
+  model.to({ device, memoryFormat: preferredMemoryFormat(model, device) })
 
   const total = trainSet.ids.length + valSet.ids.length
   const census = await censusLabels(trainSet, { onProgress: (done) => onCensus?.(done, total) })
@@ -205,7 +216,7 @@ async function execute(
       step,
     } of measuring.batches()) {
       signal?.throwIfAborted()
-      yield () => callIn(precision, model, fromData(images, [n, 3, h, w]))
+      yield () => callIn(precision, model, fromData(images, [n, 3, h, w], { device }))
       if (step === measuringBatches - 1) return
     }
   }
@@ -275,7 +286,7 @@ async function execute(
   using _ = resume ? undefined : run.lock() // a resumed run is locked from the beginning
   const classWeights = resume ? keptClassWeights(run, classNames) : countedWeights
   if (classWeights && !resume) keepClassWeights(run, config, classNames, classWeights)
-  using weight = classWeights ? fromData(Float32Array.from(classWeights)) : undefined
+  using weight = classWeights ? fromData(Float32Array.from(classWeights), undefined, { device }) : undefined
   if (resume && !isDeepStrictEqual(run.labelMap, labelMap)) {
     throw new UserError(
       `The classes of ${config.data} are not those that ${run.path} was trained on. Resume with the same data set.`,
@@ -285,7 +296,7 @@ async function execute(
   if (resume)
     run.writeJson("config.json", config) // with what was changed
   else for (const text of optimisationNotices(config)) onNotice?.(text)
-  const slow = precisionNotice(precision, "cpu")
+  const slow = precisionNotice(precision, device)
   if (slow !== null) onNotice?.(slow)
   const warnOfStatistics = (steps: number): void => {
     const slowest = Math.min(1, ...batchNormsOf(model).flatMap(({ frozen, momentum }) => (frozen ? [] : [momentum])))
