@@ -107,7 +107,15 @@ function table(variants: readonly Variant[], options: Variants, heads: readonly 
       ...variant.cells,
     ]
   })
-  const head = ["", "options", "mean IoU", `against ${plain.name}, seed by seed`, "mean accuracy", `IoU of ${rarest}`, ...heads]
+  const head = [
+    "",
+    "options",
+    "mean IoU",
+    `against ${plain.name}, seed by seed`,
+    "mean accuracy",
+    `IoU of ${rarest}`,
+    ...heads,
+  ]
   return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n")
 }
 
