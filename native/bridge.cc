@@ -426,6 +426,13 @@ Napi::Value set_threads(const Info& info) {
   });
 }
 
+Napi::Value set_cudnn_benchmark(const Info& info) {
+  return guarded(info, [&](Bridge&) {
+    at::globalContext().setBenchmarkCuDNN(bool_at(info, 0));
+    return info.Env().Undefined();
+  });
+}
+
 Napi::Value memory(const Info& info) {
   return guarded(info, [&](Bridge&) {
     const MemoryStats stats = memory_stats();
@@ -503,6 +510,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       {"setRngState", set_rng_state},
       {"threads", threads},
       {"setThreads", set_threads},
+      {"setCudnnBenchmark", set_cudnn_benchmark},
       {"memory", memory},
       {"resetPeakMemory", reset_peak_memory},
       {"releaseCachedMemory", release_cached_memory},

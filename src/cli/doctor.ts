@@ -54,18 +54,20 @@ interface Addon {
   cudaDevices: number
   /** What can connect processes. */
   processes: readonly string[]
+  bfloat16: string | null
 }
 
 async function loadAddon(): Promise<Addon | { error: string }> {
   try {
     const { buildInfo, groupBackends, threads } = await import("../torch/index.ts")
-    const { libtorch, config, cudaDevices } = buildInfo()
+    const { libtorch, config, cudaDevices, bfloat16 } = buildInfo()
     return {
       libtorch,
       threads: threads(),
       cpuCapability: /CPU capability usage: (\S+)/.exec(config)?.[1] ?? "unknown",
       cudaDevices,
       processes: groupBackends(),
+      bfloat16,
     }
   } catch (error) {
     const { message, cause } = error as Error
@@ -109,7 +111,8 @@ function describe(
         "  CPU kernels",
         `${addon.cpuCapability}${slow.includes("blas") ? ", without OpenBLAS: matrix products are 30 times slower" : ""}`,
       ],
-      ["  CUDA devices", addon.cudaDevices === 0 ? "none" : String(addon.cudaDevices)],
+      ["  CUDA devices", `${addon.cudaDevices === 0 ? "none" : addon.cudaDevices}; --device cuda is untested here`],
+      ["  bfloat16", addon.bfloat16 ?? "no instructions for it: --precision bfloat16 is slower than float32"],
       [
         "  processes",
         addon.processes.length === 0

@@ -5,13 +5,14 @@ import { inferenceText } from "../report/words.ts"
 import { evaluateRun } from "../train/evaluate-run.ts"
 import { RunFolder } from "../train/run-folder.ts"
 import { checkOut, showEvaluation } from "./evaluation-output.ts"
-import { addInferenceOptions, type InferenceFlags, inferenceOptions } from "./inference-options.ts"
+import { addDeviceOption, addInferenceOptions, type InferenceFlags, inferenceOptions } from "./inference-options.ts"
 import { createOutput } from "./output.ts"
 
 interface Options extends InferenceFlags {
   run: string
   data?: string
   split?: string
+  device?: string
   out?: string
   json?: boolean
 }
@@ -22,6 +23,7 @@ export function define(command: Command): void {
     .option("--data <root>", "data set (default: the run's own)")
     .option("--split <name>", "split list (default: the run's validation split)")
   addInferenceOptions(command)
+  addDeviceOption(command)
   command
     .option("--out <file>", "write everything that was measured, image by image, as JSON")
     .option("--json", "print one JSON object")
@@ -35,7 +37,7 @@ Examples:
   $ pixelwise eval --run runs/first --scales 0.75,1,1.25 --flip
   $ pixelwise eval --run runs/first --data VOC2012 --split val --json`,
     )
-    .action(async ({ run: path, data, split, ...options }: Options) => {
+    .action(async ({ run: path, data, split, device, ...options }: Options) => {
       const output = createOutput(options)
       checkOut(options.out, "evaluation.json")
       const inference = inferenceOptions(options)
@@ -43,6 +45,7 @@ Examples:
         data,
         split,
         inference,
+        device,
         onProgress: (done, total) => output.progress(done / total, `${done} of ${total} images`),
       })
       output.endProgress()

@@ -48,6 +48,10 @@ export function addInferenceOptions(command: Command): Command {
     )
 }
 
+/** Adds --device, for commands that need nothing else of the CPU or CUDA. */
+export const addDeviceOption = (command: Command): Command =>
+  command.option("--device <name>", "what computes: cpu, cuda, cuda:1 (CUDA has not been tested)", parseDevice, "cpu")
+
 /**
  * What the flags of a command ask for; a key that was not given is not there.
  * @throws UserError for values that make no sense
@@ -70,6 +74,11 @@ export function inferenceOptions({
   }
   checkInference(options)
   return options
+}
+
+function parseDevice(text: string): string {
+  if (/^(cpu|cuda(:\d+)?)$/.test(text)) return text
+  throw new UserError(`--device: got "${text}"; expected cpu, cuda, or cuda:1 for the second.`)
 }
 
 function parseWindow(text: string): [number, number] | "none" {

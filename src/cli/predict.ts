@@ -18,7 +18,7 @@ import { overlay } from "../report/pictures.ts"
 import { fromData, saveSafetensors, tidy } from "../torch/index.ts"
 import { RunFolder } from "../train/run-folder.ts"
 import { trainedModel } from "../train/trained-model.ts"
-import { addInferenceOptions, type InferenceFlags, inferenceOptions } from "./inference-options.ts"
+import { addDeviceOption, addInferenceOptions, type InferenceFlags, inferenceOptions } from "./inference-options.ts"
 import { createOutput } from "./output.ts"
 
 interface Options extends InferenceFlags {
@@ -28,6 +28,7 @@ interface Options extends InferenceFlags {
   split?: string
   comp6?: boolean
   probabilities?: boolean
+  device?: string
   json?: boolean
 }
 
@@ -43,6 +44,7 @@ export function define(command: Command): void {
     .option("--comp6", "write PASCAL VOC's results layout too; always so for a split")
     .option("--probabilities", "write probabilities/<name>.safetensors too")
   addInferenceOptions(command)
+  addDeviceOption(command)
   command
     .option("--json", "print one JSON object per image")
     .addHelpText(
@@ -100,7 +102,11 @@ async function predict(paths: string[], options: Options): Promise<void> {
   const isUpright = !isSplit // pictures of a data set stay as they are stored, which is how its masks are drawn
   const sizes: ImageSize[] = [] // read before anything is written
   for (const path of images.values()) sizes.push(sizeOf(await inspectImage(path), isUpright))
-  const { model: trained, normalization, precision } = trainedModel(run)
+  const {
+    model: trained,
+    normalization,
+    precision,
+  } = trainedModel(run, { ...(options.device && { device: options.device }) })
   using model = trained
   for (const path of Object.values(folders)) makeFolder(path)
 

@@ -2,7 +2,7 @@
 //
 // What is kept are sums for the rows that are not yet final. Rows of windows are taken from top to bottom, over all views;
 // where the next one begins, all rows above are final and are handed over.
-import { callAtStride, type SegmentationModel } from "../models/index.ts"
+import { callAtStride, deviceOf, type SegmentationModel } from "../models/index.ts"
 import { softmax } from "../nn/index.ts"
 import { fromData, type Precision, type Tensor, tidy, zeros } from "../torch/index.ts"
 import { padForCorners } from "./pad.ts"
@@ -28,6 +28,7 @@ export function blend(
   [n, h, w]: readonly [n: number, h: number, w: number],
   { views, precision, onRows, onWindow }: BlendOptions,
 ): void {
+  const device = deviceOf(model)
   const order = windowRows(views)
   const height = openRows(order)
   let sums: Tensor | undefined // [N, K, height, W], from the image's row `top` on
@@ -59,9 +60,10 @@ export function blend(
           const shares = fromData(
             Float32Array.from(span.shares, (share) => share / views.length),
             [span.shares.length, 1],
+            { device },
           )
-          const weighted = seen.mul_(shares).mul_(fromData(Float32Array.from(column.shares)))
-          sums ??= zeros([n, seen.size(1), height, w]).keep()
+          const weighted = seen.mul_(shares).mul_(fromData(Float32Array.from(column.shares), undefined, { device }))
+          sums ??= zeros([n, seen.size(1), height, w], { device }).keep()
           place(sums, span.from - top, span.to - top, column).add_(weighted)
         })
         onWindow()
@@ -89,7 +91,7 @@ function probabilities(
   const alignCorners = model.alignCorners ?? false
   const rowsSeen = pixelsOf(rows, row, { isMirrored: false, alignCorners })
   const columnsSeen = pixelsOf(columns, column, { isMirrored, alignCorners })
-  const x = sampleImages(images, shape, rowsSeen, columnsSeen, { alignCorners }) // [N, 3, rows.length, columns.length]
+  const x = sampleImages(images, shape, rowsSeen, columnsSeen, { alignCorners, device: deviceOf(model) }) // [N, 3, rows.length, columns.length]
   const padded = padForCorners(x, model)
   const { logits } = callAtStride(model, padded, precision) // [N, K, h, w]
   const inLogits = ({ positions }: Span, dim: 2 | 3) =>

@@ -1,6 +1,6 @@
 // What a model is asked about an image: in which sizes it looks at it, mirrored or not, and through which windows, so that
 // memory suffices.
-import { callIn, type SegmentationModel } from "../models/index.ts"
+import { callIn, deviceOf, type SegmentationModel } from "../models/index.ts"
 import { memory, type Precision, resetPeakMemory, tidy, zeros } from "../torch/index.ts"
 import { type Axis, mirrored, planAxis, type Span } from "./windows.ts"
 
@@ -114,12 +114,12 @@ const costs: Record<Precision, WeakMap<SegmentationModel, Cost>> = {
   float16: new WeakMap(),
 }
 
-/** What a model takes in a precision, measured once. This begins the count of `memory().peakBytes` anew. */
+/** What a model takes of the CPU's memory in a precision, measured once: on CUDA next to nothing. This begins the count of `memory().peakBytes` anew. */
 function costOf(model: SegmentationModel, precision: Precision): Cost {
   const known = costs[precision].get(model)
   if (known) return known
   const cost = tidy(() => {
-    const image = zeros([1, 3, PROBE, PROBE])
+    const image = zeros([1, 3, PROBE, PROBE], { device: deviceOf(model) })
     const { liveBytes } = memory()
     resetPeakMemory()
     const { logits } = callIn(precision, model, image)

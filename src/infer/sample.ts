@@ -32,7 +32,13 @@ export function sampleAt(x: Tensor, rows: Float64Array, columns: Float64Array, {
       grid[at++] = down
     }
   }
-  const shared = fromData(grid, [1, rows.length, columns.length, 2]).expand([n, rows.length, columns.length, 2])
+  const { device } = x
+  const shared = fromData(grid, [1, rows.length, columns.length, 2], { device }).expand([
+    n,
+    rows.length,
+    columns.length,
+    2,
+  ])
   return aten.grid_sampler(x, shared, BILINEAR, BORDER, true)
 }
 
@@ -52,7 +58,7 @@ export function sampleImages(
   [n, height, width]: readonly [n: number, h: number, w: number],
   rows: Float64Array,
   columns: Float64Array,
-  options: { alignCorners?: boolean } = {},
+  { device, ...options }: { alignCorners?: boolean; device?: string } = {},
 ): Tensor {
   const [top, bottom] = extent(rows)
   const [left, right] = extent(columns)
@@ -68,7 +74,12 @@ export function sampleImages(
     }
   }
   const inPart = (positions: Float64Array, start: number) => positions.map((position) => position - start)
-  return sampleAt(fromData(part, [n, 3, h, w]), inPart(rows, top), inPart(columns, left), options)
+  return sampleAt(
+    fromData(part, [n, 3, h, w], { ...(device && { device }) }),
+    inPart(rows, top),
+    inPart(columns, left),
+    options,
+  )
 }
 
 /** The pixels between which all positions lie, from the first to before the last. */

@@ -7,7 +7,7 @@
 // size in which they are made to the image's, softmax comes after that, and probabilities are averaged, not logits. Windows lie
 // in the scaled image, as in hszhao/semseg and mmsegmentation: the model sees parts of the size that it was trained on.
 import { UserError } from "../errors.ts"
-import { callAtStride, callIn, type SegmentationModel } from "../models/index.ts"
+import { callAtStride, callIn, deviceOf, type SegmentationModel } from "../models/index.ts"
 import { cropTo, softmax } from "../nn/index.ts"
 import {
   aten,
@@ -88,6 +88,7 @@ export function segment(
   const overlap = options.overlap ?? (window === undefined ? 0.25 : 0.5)
   using _ = noGrad()
   const { views, together } = planViews(model, [n, h, w], { scales, flip, window, overlap, memory, precision })
+  const device = deviceOf(model)
   const windows = views.reduce((sum, { rows, columns }) => sum + rows.spans.length * columns.spans.length, 0)
   const total = windows * Math.ceil(n / together)
   let done = 0
@@ -100,7 +101,7 @@ export function segment(
     const shape = [count, h, w] as const
     if (windows === 1 && views[0]!.rows.scaled === h && views[0]!.columns.scaled === w) {
       tidy(() => {
-        const padded = padForCorners(fromData(part, [count, 3, h, w]), model)
+        const padded = padForCorners(fromData(part, [count, 3, h, w], { device }), model)
         if (levers.upsampleLabels && !options.confidence && !options.probabilities) {
           result.labels.set(labelsOf(model, padded, [h, w], precision), first * h * w)
           return

@@ -243,7 +243,14 @@ export { ImagePyramid, type ImagePyramidOptions, type PyramidMerge, pyramidMerge
 export { LinkNet } from "./linknet.ts"
 export { LRASPP } from "./lraspp.ts"
 export { preferredMemoryFormat } from "./memory-format.ts"
-export { callAtStride, callIn, logitStride, type SegmentationModel, type SegmentationOutput } from "./model.ts"
+export {
+  callAtStride,
+  callIn,
+  deviceOf,
+  logitStride,
+  type SegmentationModel,
+  type SegmentationOutput,
+} from "./model.ts"
 export { PSPNet, type PSPNetOptions } from "./pspnet.ts"
 export { SegNet } from "./segnet.ts"
 export { UNet, type UNetOptions } from "./unet.ts"

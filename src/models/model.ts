@@ -71,7 +71,8 @@ export function logitStride(model: SegmentationModel): number {
   if (model.upsampleLogits === undefined) return 1
   using _ = noGrad()
   const { stride } = model
-  const rows = (side: number) => tidy(() => callAtStride(model, aten.zeros([1, 3, side, side])).logits.size(2))
+  const rows = (side: number) =>
+    tidy(() => callAtStride(model, aten.zeros([1, 3, side, side], { device: deviceOf(model) })).logits.size(2))
   return (4 * stride) / (rows(8 * stride) - rows(4 * stride)) // of the difference: some encoders lose a row at the border
 }
 
@@ -90,6 +91,12 @@ export function callIn(precision: Precision, model: SegmentationModel, image: Te
 
 const inFloat32 = (x: Tensor): Tensor =>
   x.dtype === "bfloat16" || x.dtype === "float16" ? x.to({ dtype: "float32" }) : x
+
+/** Where a model is, and its images must be: "cpu", "cuda:0". */
+export function deviceOf(model: SegmentationModel): string {
+  for (const [, { device }] of model.namedParameters()) return device
+  return "cpu"
+}
 
 /** The finest of an encoder's maps whose stride is at least `stride`: its position. */
 export function atStride({ strides }: Encoder, stride: number): number {

@@ -55,8 +55,9 @@ export function unfoldBatchNorms(module: AnyModule, forward: () => void, batches
     for (const [k, { weight, bias, running_mean, running_var, eps }] of norms.entries()) {
       const { mean, square } = moments[k]!
       const variance = square.map((value, c) => Math.max(0, value - mean[c]! ** 2))
-      const means = fromData(mean, [mean.length]) // float64 [C]
-      const variances = fromData(variance, [mean.length])
+      const { device } = weight
+      const means = fromData(mean, [mean.length], { device }) // float64 [C]
+      const variances = fromData(variance, [mean.length], { device })
       const deviation = running_var.to({ dtype: "float64" }).add(eps).sqrt()
       const factor = weight.to({ dtype: "float64" }).div(deviation) // of what passes in eval()
       bias.copy_(means.sub(running_mean).mul(factor).add(bias))

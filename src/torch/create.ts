@@ -1,5 +1,6 @@
 // Tensors from JavaScript's numbers and typed arrays, and the usual factories. Factories default to float32.
 import * as aten from "./aten.generated.ts"
+import { call } from "./dispatch.ts"
 import { type DType, dtypeOf } from "./dtype.ts"
 import { ShapeError } from "./errors.ts"
 import type { Generator } from "./generator.ts"
@@ -47,13 +48,18 @@ export function tensor(
  * A tensor that owns a copy (one memcpy) of a typed array.
  * @param shape product of sizes = number of elements; the default is one axis
  * @param dtype how to read the bytes when it is not the array's own type: "bool" over Uint8Array, "float16" over Uint16Array
+ * @param device where the copy goes; to CUDA by way of pinned memory, so that nobody waits for it
  */
 export function fromData(
   data: NodeJS.TypedArray,
   shape: Shape = [data.length],
-  { dtype = dtypeOf(data) }: { dtype?: DType } = {},
+  { dtype = dtypeOf(data), device = "cpu" }: { dtype?: DType; device?: string } = {},
 ): Tensor {
-  return new Tensor(native.fromData(data, shape, dtype))
+  const made = new Tensor(native.fromData(data, shape, dtype))
+  if (device === "cpu") return made
+  using onCpu = made
+  using pinned = call("aten::pin_memory", onCpu, null) as Tensor
+  return aten.to_dtype_layout(pinned, { device, nonBlocking: true })
 }
 
 const finish = (made: Tensor, { dtype, device, requiresGrad = false }: FactoryOptions): Tensor => {

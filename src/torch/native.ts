@@ -132,6 +132,7 @@ export interface Native {
   setRngState(state: Handle): void
   threads(): number
   setThreads(count: number): void
+  setCudnnBenchmark(enabled: boolean): void
   memory(): MemoryStats
   resetPeakMemory(): void
   releaseCachedMemory(): void

@@ -1,4 +1,5 @@
 // What libtorch runs on: threads, memory, versions.
+import { UserError } from "../errors.ts"
 import { type MemoryStats, native } from "./native.ts"
 
 export type { MemoryStats }
@@ -18,3 +19,19 @@ export const releaseCachedMemory = (): void => native.releaseCachedMemory()
 
 /** What libtorch is, and what it found. */
 export const buildInfo = () => native.buildInfo()
+
+/**
+ * That tensors can be on a device: "cpu", "cuda" (the first), "cuda:1".
+ * @throws UserError where they cannot
+ */
+export function checkDevice(device: string): void {
+  if (device === "cpu") return
+  const { libtorch, cudaDevices } = buildInfo()
+  if (Number(device.split(":")[1] ?? 0) < cudaDevices) return
+  throw new UserError(
+    `device is ${device}, but libtorch ${libtorch} finds ${cudaDevices === 0 ? "no CUDA device" : `${cudaDevices} CUDA device${cudaDevices === 1 ? "" : "s"}, counted from 0`}; expected cpu${cudaDevices === 0 ? ", or a libtorch with CUDA and its driver (pixelwise doctor shows what is found)" : " or one of those"}.`,
+  )
+}
+
+/** Lets cuDNN try its algorithms on the first batch of each shape, and take the fastest: for training, where shapes repeat. */
+export const setCudnnBenchmark = (enabled: boolean): void => native.setCudnnBenchmark(enabled)

@@ -423,6 +423,11 @@ const schema = z.strictObject({
     .describe("of the forward pass and its gradients, in training and evaluation; weights and loss are float32"),
   seed: z.int().min(0).default(0).describe("seed of weights, order and augmentation"),
   workers: z.int().min(0).nullable().default(null).describe("threads that load images; by the cores when left out"),
+  device: z
+    .string()
+    .regex(/^(cpu|cuda(:\d+)?)$/, "expected cpu, cuda, or cuda:1 for the second")
+    .default("cpu")
+    .describe("what computes: cpu, cuda, cuda:1 (CUDA has not been tested)"),
   threads: z.int().positive().nullable().default(null).describe("threads that compute; all cores when left out"),
   cache: z
     .int()

@@ -30,6 +30,8 @@ export interface EvaluateRunOptions {
   /** Default: the run's validation split. */
   readonly split?: string
   readonly inference?: InferenceOptions
+  /** What computes: "cpu", "cuda", "cuda:1". Default: cpu. */
+  readonly device?: string
   /** Called with each image as it was scored: predictions, truth and confidences are valid during the call only. */
   readonly onImage?: (image: Required<ScoredImage>) => void
   /** Called after each batch, with the images done. */
@@ -45,7 +47,7 @@ export interface EvaluateRunOptions {
  */
 export async function evaluateRun(
   run: RunFolder,
-  { data, split, inference = {}, onImage, onProgress, signal }: EvaluateRunOptions = {},
+  { data, split, inference = {}, device, onImage, onProgress, signal }: EvaluateRunOptions = {},
 ): Promise<RunEvaluation> {
   const { config, labelMap } = run
   const of = { data: data ?? config.data, split: split ?? config.valSplit }
@@ -57,7 +59,7 @@ export async function evaluateRun(
       `${of.data} has the classes ${names(dataset.labelMap).join(", ")}; the run ${run.path} was trained on ${classes.join(", ")}.`,
     )
   }
-  const { model, weights, normalization, precision } = trainedModel(run)
+  const { model, weights, normalization, precision } = trainedModel(run, { ...(device && { device }) })
   const weightsDigest = fileDigest(weights)
   try {
     const stride = logitStride(model)

@@ -331,6 +331,7 @@ const others: Record<keyof TrainConfig, readonly [both: object, value: unknown] 
   precision: [{}, "bfloat16"],
   seed: [{}, 3],
   workers: null,
+  device: null, // what is computed is the same
   threads: null,
   cache: null,
 }

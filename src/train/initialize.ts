@@ -4,7 +4,7 @@ import { existsSync } from "node:fs"
 import { join } from "node:path"
 import type { Loader } from "../data/loader.ts"
 import { UserError } from "../errors.ts"
-import { encoderNameOf, encoderState, findEncoder, type SegmentationModel } from "../models/index.ts"
+import { deviceOf, encoderNameOf, encoderState, findEncoder, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf, unfoldBatchNorms } from "../nn/index.ts"
 import { fromData, loadWeightFile, type Tensor } from "../torch/index.ts"
 import {
@@ -173,13 +173,15 @@ export function freezeLayers({ backbone }: SegmentationModel, stride: number): v
 const UNFOLD_BATCHES = 8
 
 /** Gives the encoder's folded batch-norm statistics from training images. @returns how many layers were folded */
-export async function unfoldEncoder({ backbone }: SegmentationModel, loader: Loader): Promise<number> {
+export async function unfoldEncoder(model: SegmentationModel, loader: Loader): Promise<number> {
+  const { backbone } = model
   if (!backbone) return 0
+  const device = deviceOf(model)
   const images: Tensor[] = []
   try {
     for await (const batch of loader.batches()) {
       const [n, h, w] = batch.shape
-      images.push(fromData(batch.images, [n, 3, h, w]))
+      images.push(fromData(batch.images, [n, 3, h, w], { device }))
       if (images.length === UNFOLD_BATCHES) break
     }
     let next = 0

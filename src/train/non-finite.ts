@@ -1,6 +1,6 @@
 // Where NaN and infinity come from: a batch's forward once more, layer by layer.
 import type { Batch } from "../data/batch.ts"
-import { callIn, type SegmentationModel } from "../models/index.ts"
+import { callIn, deviceOf, type SegmentationModel } from "../models/index.ts"
 import { KeptStatistics } from "../nn/index.ts"
 import { isAllFinite } from "../optim/index.ts"
 import {
@@ -33,7 +33,7 @@ export function firstNonFiniteOutput(
   return tidy(() => {
     using _ = noGrad()
     const rng = rngState()
-    const x = fromData(images, [n, 3, h, w])
+    const x = fromData(images, [n, 3, h, w], { device: deviceOf(model) })
     if (!isAllFinite(x)) return "these images themselves are not finite"
     try {
       record(() => callIn(precision, model, x), {

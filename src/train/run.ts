@@ -17,6 +17,7 @@ import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } fro
 import { AveragedState, GradScaler } from "../optim/index.ts"
 import {
   alone,
+  checkDevice,
   checkPrecision,
   fromData,
   type Group,
@@ -24,6 +25,7 @@ import {
   manualSeed,
   type Parameter,
   precisionNotice,
+  setCudnnBenchmark,
   setThreads,
 } from "../torch/index.ts"
 import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
@@ -119,7 +121,7 @@ export async function startRun(config: TrainConfig, out: string, options: RunOpt
 /**
  * Goes on with a stopped run. The same batches, the same losses: as if it had never stopped (with a time budget the
  * same batches; how many there are depends on the machine).
- * @param changes what may differ from the run's own configuration: length, learning rate, data folder, threads, workers, cache
+ * @param changes what may differ from the run's own configuration: length, learning rate, data folder, device, threads, workers, cache
  */
 export async function resumeRun(
   path: string,
@@ -131,7 +133,7 @@ export async function resumeRun(
   if (!existsSync(run.file("last.safetensors"))) {
     throw new UserError(`The run ${path} ended before anything was saved. Remove the folder and start again.`)
   }
-  const changeable = ["steps", "epochs", "budget", "learningRate", "data", "threads", "workers", "cache"]
+  const changeable = ["steps", "epochs", "budget", "learningRate", "data", "device", "threads", "workers", "cache"]
   const refused = Object.keys(changes).filter((key) => !changeable.includes(key))
   if (refused.length > 0) {
     throw new UserError(
@@ -157,8 +159,10 @@ async function execute(
   const { signal, group = alone } = options
   if (asked.threads !== null) setThreads(asked.threads)
   else if (group.size > 1 && !process.env.OMP_NUM_THREADS) setThreads(coresOf(group))
-  const { precision } = asked
-  checkPrecision(precision, "cpu")
+  const { precision, device } = asked
+  checkDevice(device)
+  checkPrecision(precision, device)
+  if (device !== "cpu") setCudnnBenchmark(true)
   const selection = classSelection(asked)
   const trainSet = openVocFolder(asked.data, { split: asked.trainSplit, ...selection })
   const valSet = openVocFolder(asked.data, { split: asked.valSplit, ...selection })
@@ -184,7 +188,7 @@ async function execute(
   config = settleBatchNorm(config, isFolded)
   applyToLayers(config, model)
   if (config.syncBatchNorm) for (const norm of batchNormsOf(model)) norm.group = group
-  model.to({ memoryFormat: preferredMemoryFormat(model) })
+  model.to({ device, memoryFormat: preferredMemoryFormat(model, device) })
 
   const total = trainSet.ids.length + valSet.ids.length
   const census = await censusLabels(trainSet, { onProgress: (done) => onCensus?.(done, total) })
@@ -223,7 +227,7 @@ async function execute(
     if (measuringBatches === 0) return
     for await (const batch of inStep(group, measuring.batches(), { rounds: 0, signal })) {
       const [n, h, w] = batch.shape
-      yield () => callIn(precision, model, fromData(batch.images, [n, 3, h, w]))
+      yield () => callIn(precision, model, fromData(batch.images, [n, 3, h, w], { device }))
       if (batch.step === measuringBatches - 1) return
     }
   }
@@ -297,7 +301,7 @@ async function execute(
   using _ = resume ? undefined : run.lock() // a resumed run is locked from the beginning
   const classWeights = resume ? keptClassWeights(run, classNames) : countedWeights
   if (classWeights && !resume) keepClassWeights(run, config, classNames, classWeights)
-  using weight = classWeights ? fromData(Float32Array.from(classWeights)) : undefined
+  using weight = classWeights ? fromData(Float32Array.from(classWeights), undefined, { device }) : undefined
   if (resume && !isDeepStrictEqual(run.labelMap, labelMap)) {
     throw new UserError(
       `The classes of ${config.data} are not those that ${run.path} was trained on. Resume with the same data set.`,
@@ -307,7 +311,7 @@ async function execute(
   if (resume)
     run.writeJson("config.json", config) // with what was changed
   else for (const text of optimisationNotices(config)) onNotice?.(text)
-  const slow = precisionNotice(precision, "cpu")
+  const slow = precisionNotice(precision, device)
   if (slow !== null) onNotice?.(slow)
   const warnOfStatistics = (steps: number): void => {
     const slowest = Math.min(1, ...batchNormsOf(model).flatMap(({ frozen, momentum }) => (frozen ? [] : [momentum])))

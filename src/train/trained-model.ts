@@ -3,7 +3,7 @@ import { existsSync } from "node:fs"
 import { type Normalization, normalizations } from "../data/transforms/index.ts"
 import { UserError } from "../errors.ts"
 import { createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
-import { type Precision, type Tensor, tidy } from "../torch/index.ts"
+import { checkDevice, type Precision, type Tensor, tidy } from "../torch/index.ts"
 import { readWeights } from "./checkpoint.ts"
 import { modelOptions, normalizationOf } from "./config.ts"
 import type { RunFolder } from "./run-folder.ts"
@@ -28,23 +28,29 @@ export function modelWeights(run: RunFolder): { path: string; tensors: Map<strin
 
 /**
  * The model of a run with its best weights, in eval mode and without what only training needs.
+ * @param device where it is to compute: "cpu", "cuda", "cuda:1"
  * @returns the model, owned by the caller, the file its weights come from, how its images are normalised, and the precision that
- * it was trained in: float32 instead of float16, which the CPU does not compute
+ * it was trained in: on the CPU float32 instead of float16, which that does not compute
+ * @throws UserError when there is no such device
  */
-export function trainedModel(run: RunFolder): {
+export function trainedModel(
+  run: RunFolder,
+  { device = "cpu" } = {},
+): {
   model: SegmentationModel
   weights: string
   normalization: Normalization
   precision: Precision
 } {
+  checkDevice(device)
   return tidy(() => {
     const { path, tensors } = modelWeights(run)
     const { config, labelMap } = run
     const model = createModel(config.model, { ...modelOptions(config), numClasses: labelMap.classes.length }).eval()
     model.loadStateDict(tensors)
     model.dropAuxiliary?.()
-    model.to({ memoryFormat: preferredMemoryFormat(model) })
-    const precision = config.precision === "float16" ? "float32" : config.precision
+    model.to({ device, memoryFormat: preferredMemoryFormat(model, device) })
+    const precision = config.precision === "float16" && device === "cpu" ? "float32" : config.precision
     return { model, weights: path, normalization: normalizations[normalizationOf(config)], precision }
   })
 }

@@ -4,7 +4,7 @@ import { type Batch, joinBatches } from "../data/batch.ts"
 import { copyFileAtomic } from "../files.ts"
 import type { Objective } from "../losses/objective.ts"
 import type { Scores } from "../metrics/index.ts"
-import { callAtStride, type SegmentationModel } from "../models/index.ts"
+import { callAtStride, deviceOf, type SegmentationModel } from "../models/index.ts"
 import { KeptStatistics } from "../nn/index.ts"
 import {
   type AveragedState,
@@ -111,6 +111,7 @@ export class Trainer {
   readonly #group: Group
   readonly #parameters: readonly Parameter[]
   readonly #statistics: KeptStatistics
+  readonly #device: string
   #savedStep = 0
   #gradientNorm = 0 // so far in this step
   #rng: Tensor | null = null // while a step is being made: the generator's state before it
@@ -122,6 +123,7 @@ export class Trainer {
     this.#group = parts.group ?? alone
     this.#parameters = parts.model.parameters()
     this.#statistics = new KeptStatistics(parts.model)
+    this.#device = deviceOf(parts.model)
     this.#secondsPerEvaluation = parts.evaluationSeconds
     this.#state = { step: 0, trainSeconds: 0, evaluationSeconds: 0, best: null, evaluations: 0, nextEvaluation: 0 }
     this.#state.nextEvaluation = 1 / this.evaluationsLeft
@@ -314,10 +316,11 @@ export class Trainer {
     } = batch
     using rng = rngState().keep() // of this batch, for a look at what went wrong
     const value = tidy(() => {
-      const x = fromData(images, [n, 3, h, w])
+      const on = { device: this.#device }
+      const x = fromData(images, [n, 3, h, w], on)
       const output = span("forward", () => callAtStride(model, x, precision)) // logits [N, K, h, w]
-      const labels = fromData(masks, [n, h, w]).to({ dtype: "int64" })
-      const truth = { labels, alpha: alpha && fromData(alpha, [n, h, w]) }
+      const labels = fromData(masks, [n, h, w], on).to({ dtype: "int64" })
+      const truth = { labels, alpha: alpha && fromData(alpha, [n, h, w], on) }
       const result = span("loss", () => objective(output, truth, this.#state.step))
       const value = group.sumNumbers([result.item()])[0]! / group.size
       if (scaler || Number.isFinite(value)) {

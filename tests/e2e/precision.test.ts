@@ -1,5 +1,5 @@
 // Training and using a model in bfloat16, as a user does.
-import { readFileSync } from "node:fs"
+import { existsSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { beforeAll, expect, test } from "vitest"
 import { generateShapes } from "../../src/data/shapes.ts"
@@ -81,18 +81,21 @@ test("a run in bfloat16 that was stopped goes on to the bit", async () => {
 
 test("what cannot be had is refused in words", async () => {
   const out = join(folder, "refused")
+  const hasCuda = buildInfo().cudaDevices > 0
   const train = (...flags: string[]) => pixelwise("train", "--data", data, "--out", out, "--steps", "1", ...flags)
-  const half = await train("--precision", "float16")
-  expect([half.code, half.stderr.trim()]).toEqual([
-    2,
-    "pixelwise: precision is float16, which libtorch computes on CUDA only, and the device is cpu; expected bfloat16 or float32.",
+  const evaluate = (...flags: string[]) => pixelwise("eval", "--run", join(folder, "evaluated"), ...flags)
+  const noFloat16 =
+    /^pixelwise: precision is float16, which libtorch computes on CUDA only, and the device is cpu; expected bfloat16 or float32\.\n$/
+  const noCuda = /^pixelwise: device is cuda, but libtorch [\d.]+ finds no CUDA device; expected cpu/
+  const refused = await Promise.all([
+    train("--precision", "float16"),
+    evaluate("--precision", "float16"),
+    ...(hasCuda ? [] : [train("--device", "cuda"), evaluate("--device", "cuda")]),
   ])
-  const unknown = await train("--precision", "bf16")
-  expect(unknown.code).toBe(2)
-  expect(unknown.stderr).toContain('--precision is "bf16": expected one of')
-  const run = join(folder, "evaluated")
-  const evaluated = await pixelwise("eval", "--run", run, "--precision", "float16")
-  expect(evaluated.code).toBe(2)
-  expect(evaluated.stderr).toContain("precision is float16")
-  expect((await pixelwise("predict", "--run", run, "--out", out, "--precision", "half", data)).code).toBe(2)
+  for (const { code } of refused) expect(code).toBe(2)
+  const expected = [noFloat16, noFloat16, noCuda, noCuda]
+  for (const [k, { stderr }] of refused.entries()) expect(stderr.replace(/.*\r/g, "")).toMatch(expected[k]!)
+  expect(existsSync(out)).toBe(false)
+  expect(() => config({ precision: "bf16" })).toThrow('"precision" is "bf16": expected one of')
+  expect(() => config({ device: "gpu" })).toThrow('"device" is "gpu": expected cpu, cuda, or cuda:1 for the second.')
 })

@@ -1,4 +1,4 @@
-// docs/effects.md and its curves, from the runs of effects.ts.
+// docs/<name>.md and its curves, from the runs of an experiment.
 
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -7,19 +7,22 @@ import { lineChart } from "../src/report/charts/line.ts"
 import { standaloneSvg } from "../src/report/charts/standalone.ts"
 import { evaluationsOf } from "../src/report/curves.ts"
 import { type EvaluationRecord, RunFolder } from "../src/train/run-folder.ts"
+import { type Experiment, type ExperimentRun, recipe, type Variants } from "./experiment.ts"
 
-interface Run {
-  readonly set: string
-  readonly variant: string
-  readonly seed: number
-  readonly path: string
+export interface ExperimentPage {
+  readonly title: string
+  readonly intro: string
+  /** What stands in the tables besides. */
+  readonly columns?: readonly { readonly head: string; readonly cell: (runs: readonly ExperimentRun[]) => string }[]
 }
 
-export function writeEffects(
-  runs: readonly Run[],
-  options: Readonly<Record<string, readonly string[]>>,
-  { steps, recipe, folder }: { steps: number; recipe: readonly string[]; folder: string },
+export function writeExperiment(
+  name: string,
+  { runs, steps, root }: Experiment,
+  options: Variants,
+  { title, intro, columns = [] }: ExperimentPage,
 ): void {
+  const folder = join(root, "docs")
   const tables = Array.from(
     groupBy(runs, ({ set }) => set),
     ([set, ofSet]) => {
@@ -28,29 +31,51 @@ export function writeEffects(
         ([name, same]) => ({
           name,
           evaluations: same.map(({ path }) => evaluationsOf(RunFolder.open(path).records())),
+          cells: columns.map(({ cell }) => cell(same)),
         }),
       )
-      writeFileSync(join(folder, `effects-${set}.svg`), chart(set, variants))
-      return table(set, variants, options)
+      const curves = `${name}-${set}.svg`
+      writeFileSync(join(folder, curves), chart(set, variants))
+      const heads = columns.map(({ head }) => head)
+      return `## ${set}\n\n${table(variants, options, heads)}\n\n![Mean IoU over the steps, mean of the seeds](${curves})\n`
     },
   )
-  writeFileSync(
-    join(folder, "effects.md"),
-    page(tables, { steps, recipe, seeds: new Set(runs.map(({ seed }) => seed)).size }),
-  )
+  const page = `<!-- Written by bench/${name}.ts -->
+# ${title}
+
+${intro}
+
+\`\`\`sh
+node scripts/with-node.mjs bench/${name}.ts --voc VOC2012 --camvid CAMVID --weights mobilenet_v2_0.35.safetensors --out runs/${name} --steps ${steps}
+\`\`\`
+
+${tables.join("\n")}`
+  writeFileSync(join(folder, `${name}.md`), page)
 }
+
+/** What was compared, and how to read it. */
+export const about = ({ runs, steps }: Experiment): string =>
+  `LR-ASPP on a pretrained MobileNetV2 of width 0.35, ${steps} steps with \`${recipe.join(" ")}\`, ${new Set(runs.map(({ seed }) => seed)).size} seeds; per cent on the validation split, mean
+(smallest to largest) over the seeds. Within a seed all variants see the same pictures in the same order. Where the seeds do not agree about the sign, nothing was shown: the
+spread within a row is what chance alone does.`
 
 interface Variant {
   readonly name: string
   /** Of each seed. */
   readonly evaluations: readonly (readonly EvaluationRecord[])[]
+  /** Of the columns besides. */
+  readonly cells: readonly string[]
 }
 
 type Of = (record: EvaluationRecord) => number | null
 
 /** "51.2 (49.9 to 52.4)" per cent: the mean over the seeds, and the smallest and largest. */
-function spread({ evaluations }: Variant, of: Of): string {
-  const values = evaluations.map((records) => 100 * (of(records.at(-1)!) ?? Number.NaN))
+const spread = ({ evaluations }: Variant, of: Of): string =>
+  spreadOf(evaluations.map((records) => of(records.at(-1)!) ?? Number.NaN))
+
+/** The same of shares. */
+export function spreadOf(shares: readonly number[]): string {
+  const values = shares.map((share) => 100 * share)
   const one = (value: number) => value.toFixed(1)
   return `${one(mean(values))} (${one(Math.min(...values))} to ${one(Math.max(...values))})`
 }
@@ -64,11 +89,7 @@ function gain(variant: Variant, plain: Variant, of: Of): string {
   return differences.map((value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(1)).join(", ")
 }
 
-function table(
-  set: string,
-  variants: readonly Variant[],
-  options: Readonly<Record<string, readonly string[]>>,
-): string {
+function table(variants: readonly Variant[], options: Variants, heads: readonly string[]): string {
   const [plain] = variants as [Variant]
   const { classes } = plain.evaluations[0]!.at(-1)!.scores
   const rarest = classes.reduce((a, b) => (b.truthPixels < a.truthPixels ? b : a)).name
@@ -83,11 +104,19 @@ function table(
       gain(variant, plain, meanIoU),
       spread(variant, accuracy),
       spread(variant, ofRarest),
+      ...variant.cells,
     ]
   })
-  const head = ["", "options", "mean IoU", "against plain, seed by seed", "mean accuracy", `IoU of ${rarest}`]
-  const lines = [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`)
-  return `## ${set}\n\n${lines.join("\n")}\n\n![Mean IoU over the steps, mean of the seeds](effects-${set}.svg)\n`
+  const head = [
+    "",
+    "options",
+    "mean IoU",
+    `against ${plain.name}, seed by seed`,
+    "mean accuracy",
+    `IoU of ${rarest}`,
+    ...heads,
+  ]
+  return [head, head.map(() => "---"), ...rows].map((cells) => `| ${cells.join(" | ")} |`).join("\n")
 }
 
 function chart(set: string, variants: readonly Variant[]): string {
@@ -103,22 +132,5 @@ function chart(set: string, variants: readonly Variant[]): string {
     title,
   })
 }
-
-const page = (
-  tables: readonly string[],
-  { steps, recipe, seeds }: { steps: number; recipe: readonly string[]; seeds: number },
-): string =>
-  `<!-- Written by bench/effects.ts -->
-# What class weights, hard pixels and a slow start change
-
-LR-ASPP on a pretrained MobileNetV2 of width 0.35, ${steps} steps with \`${recipe.join(" ")}\`, ${seeds} seeds; per cent on the validation split, mean
-(smallest to largest) over the seeds. Within a seed all variants see the same pictures in the same order. Where the seeds do not agree about the sign, nothing was shown: the
-spread within a row is what chance alone does. The last column is the rarest class of the split.
-
-\`\`\`sh
-node scripts/with-node.mjs bench/effects.ts --voc VOC2012 --camvid CAMVID --weights mobilenet_v2_0.35.safetensors --out runs/effects --steps ${steps}
-\`\`\`
-
-${tables.join("\n")}`
 
 const mean = (values: readonly number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length
