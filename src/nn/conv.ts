@@ -9,6 +9,7 @@ import {
   Parameter,
   ShapeError,
   type Tensor,
+  winogradConv2d,
   zeros,
 } from "../torch/index.ts"
 import * as init from "./init.ts"
@@ -61,8 +62,11 @@ export class Conv2d extends Module {
       const sides = padding === "same" ? this.#samePadding(x, weight) : pair(padding).flatMap((side) => [side, side])
       return depthwiseConv2d(x, weight, { bias, stride: pair(stride), padding: sides, dilation: pair(dilation) })
     }
-    const rate = this.#atrousRate
-    if (rate > 1 && levers.atrous && !isRecording()) return atrousConv2d(x, weight, bias, rate)
+    const rate = this.#rate
+    if (rate !== null && !isRecording()) {
+      if (levers.winograd && winogradPays(x, weight, rate)) return winogradConv2d(x, weight, bias, rate)
+      if (levers.atrous && rate > 1) return atrousConv2d(x, weight, bias, rate)
+    }
     if (padding !== "same") return aten.conv2d(x, weight, { bias, stride, padding, dilation, groups })
     const [top, bottom, left, right] = this.#samePadding(x, weight)
     const isEven = top === bottom && left === right
@@ -76,20 +80,32 @@ export class Conv2d extends Module {
     return isDepthwise && Math.max(...pair(this.dilation)) > 1
   }
 
-  /** The dilation of a 3x3 convolution that keeps the size (native/atrous-convolution.cc); else 1. */
-  get #atrousRate(): number {
+  /** The dilation of a 3x3 convolution that keeps the size; null: of others. */
+  get #rate(): number | null {
     const [down, right] = pair(this.dilation)
     const { padding, stride, weight, groups } = this
     const keepsSize = padding === "same" || (pair(padding)[0] === down && pair(padding)[1] === right)
     const is3x3 = weight.size(2) === 3 && weight.size(3) === 3
-    const hasStride = Math.max(...pair(stride)) > 1
-    return down === right && keepsSize && is3x3 && !hasStride && groups === 1 ? down : 1
+    return down === right && keepsSize && is3x3 && Math.max(...pair(stride)) === 1 && groups === 1 ? down : null
   }
 
   #samePadding(x: Tensor, weight: Tensor): [top: number, bottom: number, left: number, right: number] {
     const [[down, right], [downDilation, rightDilation]] = [pair(this.stride), pair(this.dilation)]
     return [...samePadding(x, 2, weight, down, downDilation), ...samePadding(x, 3, weight, right, rightDilation)]
   }
+}
+
+/**
+ * Whether a 3x3 convolution takes less time by tiles (native/winograd-convolution.cc has figures): of few channels their transforms
+ * take longer than the products, of few tiles the kernels' does, and tiles that reach beyond the map are computed in vain.
+ */
+function winogradPays(x: Tensor, weight: Tensor, rate: number): boolean {
+  const [n, inChannels, h, w] = x.shape as [number, number, number, number]
+  if (Math.min(inChannels, weight.size(0)) < 48 || !isSideBySide(x)) return false
+  const tilesAlong = (size: number) => rate * Math.ceil(Math.ceil(size / rate) / 2)
+  const tiles = n * tilesAlong(h) * tilesAlong(w)
+  const tapsInside = (size: number) => size + 2 * Math.max(0, size - rate)
+  return tiles >= 64 && 16 * tiles <= 0.7 * n * tapsInside(h) * tapsInside(w) // multiplications
 }
 
 /** Pixels before and after one axis. https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2 */

@@ -156,7 +156,7 @@ async function execute(
   const isFolded = initial !== null && model.backbone !== undefined && foldedBatchNorms(model.backbone).length > 0
   config = settleBatchNorm(config, isFolded)
   applyToLayers(config, model)
-  model.to({ memoryFormat: preferredMemoryFormat(model) })
+  model.to({ memoryFormat: preferredMemoryFormat() })
 
   const total = trainSet.ids.length + valSet.ids.length
   const census = await censusLabels(trainSet, { onProgress: (done) => onCensus?.(done, total) })

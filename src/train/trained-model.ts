@@ -37,7 +37,7 @@ export function trainedModel(run: RunFolder): {
     const model = createModel(config.model, { ...modelOptions(config), numClasses: labelMap.classes.length }).eval()
     model.loadStateDict(tensors)
     model.dropAuxiliary?.()
-    model.to({ memoryFormat: preferredMemoryFormat(model) })
+    model.to({ memoryFormat: preferredMemoryFormat() })
     return { model, weights: path, normalization: normalizations[normalizationOf(config)] }
   })
 }
