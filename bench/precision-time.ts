@@ -56,7 +56,7 @@ const rows: string[][] = []
 for (const [name, { model: kind, options, step, inference }] of Object.entries(workloads)) {
   if (values.only !== undefined && values.only !== name) continue
   using model = createModel(kind, { ...options, numClasses: 21 })
-  model.to({ memoryFormat: preferredMemoryFormat(model) })
+  model.to({ memoryFormat: preferredMemoryFormat() })
   using optimizer = new AdamW(model.namedParameters(), 1e-3)
   const objective = createObjective({ terms: [{ name: "cross-entropy", factor: 1 }] })
   const [n, h, w] = step

@@ -26,6 +26,8 @@
 #include <cstdlib>
 #include <vector>
 
+#include "autocast.h"
+
 namespace pixelwise {
 namespace {
 
@@ -157,7 +159,7 @@ at::Tensor atrous_conv2d(const at::Tensor& x, const at::Tensor& weight, const c1
               "atrous_conv2d: expected x [N, C, H, W] and weight [Cout, C, 3, 3], got ", x.sizes(), " and ", weight.sizes());
   TORCH_CHECK(dilation >= 1 && dilation < (1 << 20), "atrous_conv2d: dilation ", dilation);
   const auto is_float = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
-  const bool fits = is_float(x) && is_float(weight) && x.numel() > 0 && weight.numel() > 0 &&
+  const bool fits = !is_autocasting() && is_float(x) && is_float(weight) && x.numel() > 0 && weight.numel() > 0 &&
                     (!bias || (is_float(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
   if (!fits) return composed(x, weight, bias, dilation);
   if (dilation >= std::max(x.size(2), x.size(3))) return at::conv2d(x, weight.narrow(2, 1, 1).narrow(3, 1, 1), bias);

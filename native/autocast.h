@@ -2,7 +2,9 @@
 #pragma once
 
 #include <c10/core/Device.h>
+#include <c10/core/DispatchKey.h>
 #include <c10/core/ScalarType.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <vector>
 
@@ -24,6 +26,9 @@ class Autocast {
   };
   std::vector<Before> before_;
 };
+
+// Whether libtorch casts what convolutions are given to fewer bits. It knows its own operators by name, not ours.
+inline bool is_autocasting() { return !c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutocastCPU); }
 
 // The processor's instructions for products of bfloat16: "amx_bf16", "avx512_bf16", "bf16" (ARM), or null where it has none.
 const char* bfloat16_instructions();

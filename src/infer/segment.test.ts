@@ -2,7 +2,7 @@ import fc from "fast-check"
 import { expect, test } from "vitest"
 import { UserError } from "../errors.ts"
 import { createModel, type SegmentationModel, type SegmentationOutput } from "../models/index.ts"
-import { Conv2d, Module, padToMultiple, softmax } from "../nn/index.ts"
+import { Conv2d, interpolate, Module, padToMultiple, softmax } from "../nn/index.ts"
 import {
   aten,
   fromData,
@@ -349,3 +349,43 @@ test("a model in training mode, and values that are not those of the shape, are 
   model.eval()
   expect(() => segment(model, noise([1, 4, 4]), [1, 4, 5])).toThrow("got 48 values, expected [1, 3, 4, 5]")
 })
+
+/** Sees every fourth pixel, and enlarges what it says. */
+class Coarse extends TestModel {
+  override readonly stride = 4
+  upsampleLogits = true
+  readonly alignCorners: boolean
+  readonly conv: Conv2d
+  constructor(classes: number, alignCorners: boolean) {
+    super()
+    this.alignCorners = alignCorners
+    this.conv = new Conv2d(3, classes, 1)
+    this.eval()
+  }
+  protected override forward(x: Tensor) {
+    const logits = this.conv.call(aten.avg_pool2d(x, 1, { stride: 4 }))
+    const { alignCorners } = this
+    return { logits: this.upsampleLogits ? interpolate(logits, [x.size(2), x.size(3)], { alignCorners }) : logits }
+  }
+}
+
+test.each([false, true])(
+  "labels alone, without the logits of all pixels, are the most probable classes, corners aligned: %s",
+  (alignCorners) => {
+    manualSeed(7)
+    const classes = 9
+    using model = new Coarse(classes, alignCorners)
+    const [n, h, w] = [2, 45, 38] // aligned corners want 41 columns
+    const images = tidy(() => randn([n, 3, h, w]).data() as Float32Array)
+    const { labels } = segment(model, images, [n, h, w])
+    const probabilities = segment(model, images, [n, h, w], { probabilities: true }).probabilities!
+    let lacking = 0 // of the largest probability
+    for (const [pixel, label] of labels.entries()) {
+      const first = pixel + (classes - 1) * h * w * Math.floor(pixel / (h * w)) // where the pixel's first probability stands
+      const all = Array.from({ length: classes }, (_, k) => probabilities[first + k * h * w]!)
+      lacking = Math.max(lacking, Math.max(...all) - all[label]!)
+    }
+    expect(lacking).toBeLessThan(1e-6) // rounding
+    expect(new Set(labels).size).toBeGreaterThan(4)
+  },
+)

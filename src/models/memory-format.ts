@@ -1,20 +1,12 @@
 // How a model's values lie in memory. The results are the same but for the order of sums.
-import { Conv2d } from "../nn/index.ts"
 import { levers, type MemoryFormat } from "../torch/index.ts"
-import { deviceOf, type SegmentationModel } from "./model.ts"
 
 /**
- * The faster one of a model: its channels side by side ("channels_last") where its encoder filters each channel by itself.
- * Measured on two cores: LR-ASPP on mobilenet_v2_0.35, 8x288x384, step 1.10x, inference 1.9x; but UNet-32 0.90x, DeepLabV3
- * on ResNet-18 0.85x. DeepLabV3+ filters so in its decoder, but on ResNet-18 that is not enough: 4x160x160, one core, step
- * 0.89x, inference 0.92x. Convolutions hand the format of their weights on, so the image needs no
- * conversion. On CUDA it is the format of tensor cores: always.
+ * The faster one: the channels of a pixel side by side ("channels_last"), since our operators (src/torch/kernels.ts) are for that.
+ * Milliseconds of one Zen 4 core, contiguous and side by side, best of 3, without the convolutions by tiles, which only the latter
+ * has. Steps: DeepLabV3 on ResNet-50 4x128x128 1952 and 1908, UNet-64 4x128x128 3095 and 2984, UNet-8 113 and 88, LR-ASPP on
+ * MobileNetV3 4x192x256 326 and 210, DeepLabV3+ on ResNet-18 4x160x160 593 and 553, SegNet 2x128x128 1390 and 1363, LinkNet 4x128x128
+ * 265 and 270. Inference 1x256x256: DeepLabV3 on ResNet-50 701 and 621, LR-ASPP 22 and 19, UNet-32 262 and 234, FCN-8s 635 and 630.
+ * Convolutions hand the format of their weights on, so the image needs no conversion.
  */
-export function preferredMemoryFormat(model: SegmentationModel, device = deviceOf(model)): MemoryFormat {
-  if (!levers.sideBySide) return "contiguous"
-  if (device !== "cpu") return "channels_last"
-  for (const [, module] of (model.backbone ?? model).namedModules()) {
-    if (module instanceof Conv2d && module.groups > 1) return "channels_last"
-  }
-  return "contiguous"
-}
+export const preferredMemoryFormat = (): MemoryFormat => (levers.sideBySide ? "channels_last" : "contiguous")

@@ -11,6 +11,7 @@ import {
   Parameter,
   ShapeError,
   type Tensor,
+  winogradConv2d,
   zeros,
 } from "../torch/index.ts"
 import * as init from "./init.ts"
@@ -63,12 +64,15 @@ export class Conv2d extends Module {
       const sides = padding === "same" ? this.#samePadding(x, weight) : pair(padding).flatMap((side) => [side, side])
       return depthwiseConv2d(x, weight, { bias, stride: pair(stride), padding: sides, dilation: pair(dilation) })
     }
-    const rate = this.#atrousRate
-    const isFull = currentPrecision() !== "bfloat16"
-    if (rate > 1 && levers.atrous && isFull && !isRecording()) return atrousConv2d(x, weight, bias, rate)
+    const rate = this.#rate
+    const isFull = currentPrecision() === "float32"
+    if (rate !== null && isFull && !isRecording()) {
+      if (levers.winograd && winogradPays(x, weight, rate)) return winogradConv2d(x, weight, bias, rate)
+      if (levers.atrous && rate > 1) return atrousConv2d(x, weight, bias, rate)
+    }
     if (padding !== "same") {
       const convolved = (x: Tensor) => aten.conv2d(x, weight, { bias, stride, padding, dilation, groups })
-      if (isFull || !hasBlindTaps(x, padding)) return convolved(x)
+      if (currentPrecision() !== "bfloat16" || !hasBlindTaps(x, padding)) return convolved(x)
       return autocast({ dtype: "float32", device: x.device }, () => convolved(x.to({ dtype: "float32" })))
     }
     const [top, bottom, left, right] = this.#samePadding(x, weight)
@@ -83,14 +87,13 @@ export class Conv2d extends Module {
     return isDepthwise && Math.max(...pair(this.dilation)) > 1
   }
 
-  /** The dilation of a 3x3 convolution that keeps the size (native/atrous-convolution.cc); else 1. */
-  get #atrousRate(): number {
+  /** The dilation of a 3x3 convolution that keeps the size; null: of others. */
+  get #rate(): number | null {
     const [down, right] = pair(this.dilation)
     const { padding, stride, weight, groups } = this
     const keepsSize = padding === "same" || (pair(padding)[0] === down && pair(padding)[1] === right)
     const is3x3 = weight.size(2) === 3 && weight.size(3) === 3
-    const hasStride = Math.max(...pair(stride)) > 1
-    return down === right && keepsSize && is3x3 && !hasStride && groups === 1 ? down : 1
+    return down === right && keepsSize && is3x3 && Math.max(...pair(stride)) === 1 && groups === 1 ? down : null
   }
 
   #samePadding(x: Tensor, weight: Tensor): [top: number, bottom: number, left: number, right: number] {
@@ -106,6 +109,19 @@ export class Conv2d extends Module {
 function hasBlindTaps(x: Tensor, padding: Pair): boolean {
   const [down, right] = pair(padding)
   return Math.max(down, right) > 1 && (x.size(2) <= down || x.size(3) <= right)
+}
+
+/**
+ * Whether a 3x3 convolution takes less time by tiles (native/winograd-convolution.cc has figures): of few channels their transforms
+ * take longer than the products, of few tiles the kernels' does, and tiles that reach beyond the map are computed in vain.
+ */
+function winogradPays(x: Tensor, weight: Tensor, rate: number): boolean {
+  const [n, inChannels, h, w] = x.shape as [number, number, number, number]
+  if (Math.min(inChannels, weight.size(0)) < 48 || !isSideBySide(x)) return false
+  const tilesAlong = (size: number) => rate * Math.ceil(Math.ceil(size / rate) / 2)
+  const tiles = n * tilesAlong(h) * tilesAlong(w)
+  const tapsInside = (size: number) => size + 2 * Math.max(0, size - rate)
+  return tiles >= 64 && 16 * tiles <= 0.7 * n * tapsInside(h) * tapsInside(w) // multiplications
 }
 
 /** Pixels before and after one axis. https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2 */

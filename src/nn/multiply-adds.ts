@@ -23,6 +23,7 @@ const counts: Readonly<Record<string, Count>> = {
   conv2d: convolution,
   conv3d: convolution,
   atrous_conv2d: convolution,
+  winograd_conv2d: convolution,
   depthwise_conv2d: convolution,
   convolution: (args, out) => ((args.transposed as unknown) === true ? transposed : convolution)(args, out),
   conv_transpose1d: transposed,

@@ -11,6 +11,7 @@ import {
   record,
   type Tensor,
   tidy,
+  winogradConv2d,
 } from "../torch/index.ts"
 import { interpolate } from "./functional.ts"
 import { receptiveField, receptiveWindow, type Span } from "./receptive-field.ts"
@@ -85,12 +86,16 @@ const nets: Record<
   "1x7 and 3x1": { net: (x) => conv(conv(x, [1, 7]), [3, 1]), size: [20, 24], field: [3, 7] },
   "our own convolutions": {
     net: (x) =>
-      depthwiseConv2d(atrousConv2d(x, positive([2, 2, 3, 3]), null, 3), positive([2, 1, 3, 3]), {
-        padding: [0, 1, 2, 3],
-        stride: [2, 1],
-      }),
+      depthwiseConv2d(
+        winogradConv2d(atrousConv2d(x, positive([2, 2, 3, 3]), null, 3), positive([2, 2, 3, 3]), null, 2),
+        positive([2, 1, 3, 3]),
+        {
+          padding: [0, 1, 2, 3],
+          stride: [2, 1],
+        },
+      ),
     size: [30, 26],
-    field: [9, 9], // 7 + 2
+    field: [13, 13], // 7 + 4 + 2
   },
   "padding by name": {
     net: (x) => call("aten::conv2d.padding", x, positive([2, 2, 4, 4]), null, 1, "same", 2) as Tensor,

@@ -217,6 +217,8 @@ const convolution: WindowRule = (args, span, axis) => {
   return rule(span, kernel, stride, padding as number, dilation)
 }
 
+const sameSize3x3: WindowRule = ({ dilation }, span) => taps(span, 3, 1, dilation as number, dilation as number)
+
 /** Transposed: input j goes to output j stride - padding + k dilation, k = 0..kernel-1. */
 function spread([a, b]: Span, kernel: number, stride: number, padding: number, dilation: number): Span {
   let [first, last] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]
@@ -285,7 +287,8 @@ const padding: WindowRule = ({ pad, mode, padding }, [a, b], axis) => {
 }
 
 const windows: Readonly<Record<string, WindowRule>> = {
-  atrous_conv2d: ({ dilation }, span) => taps(span, 3, 1, dilation as number, dilation as number),
+  atrous_conv2d: sameSize3x3,
+  winograd_conv2d: sameSize3x3,
   depthwise_conv2d: ({ padding, ...args }, span, axis) =>
     convolution({ ...args, padding: [at(padding, 0) ?? 0, at(padding, 2) ?? 0] }, span, axis, 0, 0),
   conv2d: convolution,

@@ -20,6 +20,7 @@ export {
   squaredDistance,
   upsampledArgmax,
   upsampledCrossEntropy,
+  winogradConv2d,
 } from "./kernels.ts"
 export { levers } from "./levers.ts"
 export { Parameter, StateBuffer } from "./parameter.ts"

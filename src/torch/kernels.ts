@@ -86,6 +86,18 @@ export function atrousConv2d(x: Tensor, weight: Tensor, bias: Tensor | null, dil
 }
 
 /**
+ * aten.conv2d() with a 3x3 kernel, stride 1 and as much padding as dilation, with fewer multiplications: on the CPU in float32
+ * with channels side by side; elsewhere libtorch's.
+ * @param x [N, Cin, H, W]
+ * @param weight [Cout, Cin, 3, 3]
+ * @param dilation pixels from one tap to the next
+ * @returns [N, Cout, H, W]
+ */
+export function winogradConv2d(x: Tensor, weight: Tensor, bias: Tensor | null, dilation: number): Tensor {
+  return dispatch(findOperator("pixelwise::winograd_conv2d"), [x, weight, bias, dilation]) as Tensor
+}
+
+/**
  * The cross-entropy of each pixel of logits that are enlarged bilinearly to the size of the labels, which on the CPU in
  * float32 never exist as a whole.
  * @param logits [N, K, h, w], before softmax

@@ -12,6 +12,8 @@ export const levers = {
   depthwise: true,
   /** Convolutions skip the taps that see nothing but padding (native/atrous-convolution.cc). */
   atrous: true,
+  /** 3x3 convolutions of many channels are computed by tiles, with fewer multiplications (native/winograd-convolution.cc). */
+  winograd: true,
   /** Transposed convolutions whose windows do not overlap are a matrix product (nn/conv.ts). */
   transposed: true,
   /** Values have their channels side by side where that is faster (models/memory-format.ts). */

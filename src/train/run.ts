@@ -188,7 +188,7 @@ async function execute(
   config = settleBatchNorm(config, isFolded)
   applyToLayers(config, model)
   if (config.syncBatchNorm) for (const norm of batchNormsOf(model)) norm.group = group
-  model.to({ device, memoryFormat: preferredMemoryFormat(model, device) })
+  model.to({ device, memoryFormat: preferredMemoryFormat() })
 
   const total = trainSet.ids.length + valSet.ids.length
   const census = await censusLabels(trainSet, { onProgress: (done) => onCensus?.(done, total) })

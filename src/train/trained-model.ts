@@ -49,7 +49,7 @@ export function trainedModel(
     const model = createModel(config.model, { ...modelOptions(config), numClasses: labelMap.classes.length }).eval()
     model.loadStateDict(tensors)
     model.dropAuxiliary?.()
-    model.to({ device, memoryFormat: preferredMemoryFormat(model, device) })
+    model.to({ device, memoryFormat: preferredMemoryFormat() })
     const precision = config.precision === "float16" && device === "cpu" ? "float32" : config.precision
     return { model, weights: path, normalization: normalizations[normalizationOf(config)], precision }
   })

@@ -1,0 +1,78 @@
+// What is kept of a benchmark: bench/results/latest.json, and the chart that is drawn from it.
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs"
+import { availableParallelism, cpus, totalmem } from "node:os"
+import { fileURLToPath } from "node:url"
+import { median } from "../src/arrays.ts"
+import { barChart } from "../src/report/charts/bar.ts"
+import { standaloneSvg } from "../src/report/charts/standalone.ts"
+
+export interface Machine {
+  readonly processor: string
+  readonly threads: number
+  readonly memoryGiB: number
+  readonly node: string
+  readonly libtorch: { readonly ours: string; readonly python: string }
+}
+
+export interface Times {
+  readonly median: number
+  readonly minimum: number
+}
+
+export interface Result {
+  readonly name: string
+  readonly unit: string
+  readonly digits: number
+  /** Rounds that count, and rounds in which other processes kept more than the given share of a core busy. */
+  readonly rounds: number
+  readonly dropped: number
+  readonly ours: Times
+  readonly python: Times
+  /** Python / ours: above 1 ours is faster. */
+  readonly ratio: Times
+  /** What the ratio of the minima should be at least. */
+  readonly target?: number
+  readonly date: string
+}
+
+export const timesOf = (values: readonly number[]): Times => ({
+  median: median(values),
+  minimum: Math.min(...values),
+})
+
+export const describeMachine = (threads: number, libtorch: Machine["libtorch"]): Machine => ({
+  processor: cpus()[0]?.model.trim() ?? "unknown",
+  threads: Math.min(threads, availableParallelism()),
+  memoryGiB: Math.round(totalmem() / 2 ** 30),
+  node: process.versions.node,
+  libtorch,
+})
+
+interface Kept {
+  readonly machine: Machine
+  readonly results: readonly Result[]
+}
+
+const file = fileURLToPath(new URL("results/latest.json", import.meta.url))
+const chartFile = fileURLToPath(new URL("../docs/speed.svg", import.meta.url))
+
+/** Takes a result in beside those of the same machine that are there; those of another machine go. */
+export function keep(machine: Machine, result: Result, order: readonly string[]): void {
+  const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Kept) : null
+  const isSame = JSON.stringify(before?.machine) === JSON.stringify(machine)
+  const others = isSame ? before!.results.filter(({ name }) => name !== result.name) : []
+  const results = [...others, result].sort((a, b) => order.indexOf(a.name) - order.indexOf(b.name))
+  mkdirSync(new URL("results", import.meta.url), { recursive: true })
+  writeFileSync(file, `${JSON.stringify({ machine, results }, null, 2)}\n`)
+  writeFileSync(chartFile, chart(machine, results))
+}
+
+function chart({ processor, threads, libtorch }: Machine, results: readonly Result[]): string {
+  const title = `Times as fast as PyTorch: ${processor}, ${threads} threads, libtorch ${libtorch.ours}`
+  const bars = results.map(({ name, ratio, rounds, target }) => ({
+    label: name,
+    value: Number(ratio.minimum.toFixed(2)),
+    note: `n = ${rounds}${target ? `, aim ${target}` : ""}`,
+  }))
+  return standaloneSvg([barChart({ title, unit: "PyTorch's best round / ours", bars })], { title })
+}

@@ -1,0 +1,361 @@
+// pixelwise::winograd_conv2d: a 3x3 convolution with stride 1 that keeps the size, by tiles of 2x2 outputs, with 16 multiplications for
+// each where 36 are usual. Lavin and Gray 2015, https://arxiv.org/abs/1509.09308, F(2x2, 3x3)
+//
+//   Y = A' [(G g G') . (B' d B)] A      d: 4x4 inputs of a tile, g: the kernel, Y: its 2x2 outputs, ' transposed
+//
+// Over all tiles and channels the products are 16 matrix products. Both gradients are of the same form: that of the input is the
+// convolution of the output's with the kernel turned round; that of the kernel is G' (sum (B' d B) . (A dY A')) G.
+//
+// Milliseconds of one Zen 4 core with channels side by side, forward, and forward and backward, libtorch and here (best of 5):
+//   4x64x128x128 -> 64      43 and 37, 151 and 122      4x512x16x16 -> 512               44 and 29, 140 and 87
+//   4x128x128x128 -> 64     85 and 75, 302 and 205      4x1024x8x8 -> 1024               51 and 40, 167 and 114
+//   4x128x64x64 -> 128      43 and 32, 143 and 101      4x256x16x16 -> 256, dilation 2   10 and 8, 34 and 23
+//   4x256x32x32 -> 256      43 and 28, 135 and 86       4x512x16x16 -> 512, dilation 4   35 and 30, 116 and 86
+// but 4x32x128x128 -> 32: 12 and 13, 38 and 44; 1x1024x8x8 -> 1024: 19 and 24, 73 and 69.
+// Largest error of y, dx and dweight against float64 on these: 5e-7 to 9e-7 of the largest value; libtorch's 3e-7 to 3e-6.
+//
+// Where it is faster is said in src/nn/conv.ts.
+//
+// That is for float32 on the CPU with channels side by side (channels_last). Everything else runs as libtorch's conv2d.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "autocast.h"
+#include "processors.h"
+
+namespace pixelwise {
+namespace {
+
+at::Tensor composed(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, int64_t dilation) {
+  return at::conv2d(x, weight, bias, /*stride=*/1, /*padding=*/dilation, dilation);
+}
+
+#if HAS_VECTORS
+
+// --- the transforms, of all channels of one tile or kernel ------------------------------------------------------------------
+// Places in 4x4 are k = 4 row + column. `from` and `to` point to the channels of each place.
+
+// B' d B
+FOR_EACH_PROCESSOR void transform_inputs(const float* const* from, float* const* to, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 8) {
+    Eight t[4][4];
+    for (int j = 0; j < 4; ++j) {
+      const Eight d0 = load(from[j] + c), d1 = load(from[4 + j] + c), d2 = load(from[8 + j] + c), d3 = load(from[12 + j] + c);
+      t[0][j] = d0 - d2;
+      t[1][j] = d1 + d2;
+      t[2][j] = d2 - d1;
+      t[3][j] = d1 - d3;
+    }
+    for (int i = 0; i < 4; ++i) {
+      store(to[4 * i] + c, t[i][0] - t[i][2]);
+      store(to[4 * i + 1] + c, t[i][1] + t[i][2]);
+      store(to[4 * i + 2] + c, t[i][2] - t[i][1]);
+      store(to[4 * i + 3] + c, t[i][1] - t[i][3]);
+    }
+  }
+}
+
+// A' m A; `to` has 2x2 places.
+FOR_EACH_PROCESSOR void transform_outputs(const float* const* from, float* const* to, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 8) {
+    Eight t[2][4];
+    for (int j = 0; j < 4; ++j) {
+      const Eight m0 = load(from[j] + c), m1 = load(from[4 + j] + c), m2 = load(from[8 + j] + c), m3 = load(from[12 + j] + c);
+      t[0][j] = m0 + m1 + m2;
+      t[1][j] = m1 - m2 - m3;
+    }
+    for (int i = 0; i < 2; ++i) {
+      store(to[2 * i] + c, t[i][0] + t[i][1] + t[i][2]);
+      store(to[2 * i + 1] + c, t[i][1] - t[i][2] - t[i][3]);
+    }
+  }
+}
+
+// A dY A'; `from` has 2x2 places.
+FOR_EACH_PROCESSOR void spread_outputs(const float* const* from, float* const* to, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 8) {
+    Eight t[4][2];
+    for (int j = 0; j < 2; ++j) {
+      const Eight upper = load(from[j] + c), lower = load(from[2 + j] + c);
+      t[0][j] = upper;
+      t[1][j] = upper + lower;
+      t[2][j] = upper - lower;
+      t[3][j] = -lower;
+    }
+    for (int i = 0; i < 4; ++i) {
+      store(to[4 * i] + c, t[i][0]);
+      store(to[4 * i + 1] + c, t[i][0] + t[i][1]);
+      store(to[4 * i + 2] + c, t[i][0] - t[i][1]);
+      store(to[4 * i + 3] + c, -t[i][1]);
+    }
+  }
+}
+
+// G g G'; `from` has 3x3 places.
+FOR_EACH_PROCESSOR void transform_kernel(const float* const* from, float* const* to, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 8) {
+    Eight t[4][3];
+    for (int j = 0; j < 3; ++j) {
+      const Eight g0 = load(from[j] + c), g1 = load(from[3 + j] + c), g2 = load(from[6 + j] + c);
+      const Eight outer = (g0 + g2) * 0.5f, inner = g1 * 0.5f;
+      t[0][j] = g0;
+      t[1][j] = outer + inner;
+      t[2][j] = outer - inner;
+      t[3][j] = g2;
+    }
+    for (int i = 0; i < 4; ++i) {
+      const Eight outer = (t[i][0] + t[i][2]) * 0.5f, inner = t[i][1] * 0.5f;
+      store(to[4 * i] + c, t[i][0]);
+      store(to[4 * i + 1] + c, outer + inner);
+      store(to[4 * i + 2] + c, outer - inner);
+      store(to[4 * i + 3] + c, t[i][2]);
+    }
+  }
+}
+
+// G' u G; `to` has 3x3 places.
+FOR_EACH_PROCESSOR void gather_kernel(const float* const* from, float* const* to, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 8) {
+    Eight t[3][4];
+    for (int j = 0; j < 4; ++j) {
+      const Eight u0 = load(from[j] + c), u1 = load(from[4 + j] + c), u2 = load(from[8 + j] + c), u3 = load(from[12 + j] + c);
+      const Eight sum = (u1 + u2) * 0.5f;
+      t[0][j] = u0 + sum;
+      t[1][j] = (u1 - u2) * 0.5f;
+      t[2][j] = sum + u3;
+    }
+    for (int i = 0; i < 3; ++i) {
+      const Eight sum = (t[i][1] + t[i][2]) * 0.5f;
+      store(to[3 * i] + c, t[i][0] + sum);
+      store(to[3 * i + 1] + c, (t[i][1] - t[i][2]) * 0.5f);
+      store(to[3 * i + 2] + c, sum + t[i][3]);
+    }
+  }
+}
+
+// --- tiles ----------------------------------------------------------------------------------------------------------------
+
+// With dilation d the pixels that meet are d apart: d x d grids, each cut into tiles of 2x2 of its pixels.
+struct Tiles {
+  Tiles(const at::Tensor& x, int64_t dilation)
+      : height(x.size(2)), width(x.size(3)), dilation(dilation), down(halves(height)), right(halves(width)), count(x.size(0) * dilation * dilation * down * right) {}
+
+  const int64_t height, width, dilation;
+  const int64_t down, right;  // tiles of a grid
+  const int64_t count;
+
+  // Calls body(place, pixel) for `side` x `side` pixels of a tile, from `first` pixels of the grid before it on; pixel -1: outside.
+  template <typename Body>
+  void for_each_pixel(int64_t tile, int64_t side, int64_t first, const Body& body) const {
+    const int64_t column = tile % right, row = tile / right % down, grid = tile / (right * down);
+    const int64_t across = grid % dilation, along = grid / dilation % dilation, image = grid / (dilation * dilation);
+    for (int64_t i = 0; i < side; ++i) {
+      const int64_t y = along + dilation * (2 * row + i + first);
+      for (int64_t j = 0; j < side; ++j) {
+        const int64_t x = across + dilation * (2 * column + j + first);
+        const bool is_inside = y >= 0 && y < height && x >= 0 && x < width;
+        body(side * i + j, is_inside ? (image * height + y) * width + x : -1);
+      }
+    }
+  }
+
+ private:
+  int64_t halves(int64_t size) const { return ((size + dilation - 1) / dilation + 1) / 2; }
+};
+
+// Tiles that are looked at together: what is made of them stays in the processor's cache.
+int64_t tiles_at_once(const Tiles& tiles, int64_t channels) {
+  constexpr int64_t values = 1 << 21;
+  const int64_t parts = (16 * tiles.count * channels + values - 1) / values;
+  return (tiles.count + parts - 1) / parts;
+}
+
+// Calls body(first, count) for parts of the tiles.
+template <typename Body>
+void for_each_part(const Tiles& tiles, int64_t at_once, const Body& body) {
+  for (int64_t first = 0; first < tiles.count; first += at_once) body(first, std::min(at_once, tiles.count - first));
+}
+
+int64_t grain(int64_t channels) { return std::max<int64_t>(1, at::internal::GRAIN_SIZE / (16 * channels)); }
+
+enum class Of { inputs, outputs };
+
+// Fills `to` [16, at least count, C] with what the products take: of inputs B' d B, of outputs A dY A'. `x` [N, C, H, W]
+void take(const at::Tensor& x, const Tiles& tiles, Of of, int64_t first, int64_t count, const at::Tensor& to) {
+  const int64_t channels = x.size(1), step = to.stride(0);
+  const float* pixels = x.data_ptr<float>();
+  float* values = to.data_ptr<float>();
+  at::parallel_for(0, count, grain(channels), [&](int64_t begin, int64_t end) {
+    const std::vector<float> zeros(channels);
+    const float* from[16];
+    float* into[16];
+    for (int64_t t = begin; t < end; ++t) {
+      for (int64_t k = 0; k < 16; ++k) into[k] = values + k * step + t * channels;
+      const auto note = [&](int64_t place, int64_t pixel) { from[place] = pixel < 0 ? zeros.data() : pixels + pixel * channels; };
+      if (of == Of::inputs) {
+        tiles.for_each_pixel(first + t, 4, -1, note);
+        transform_inputs(from, into, channels);
+      } else {
+        tiles.for_each_pixel(first + t, 2, 0, note);
+        spread_outputs(from, into, channels);
+      }
+    }
+  });
+}
+
+// Writes the outputs of tiles: A' m A of `from` [16, at least count, C].
+void give(const at::Tensor& from, const Tiles& tiles, int64_t first, int64_t count, const at::Tensor& y) {
+  const int64_t channels = y.size(1), step = from.stride(0);
+  const float* values = from.data_ptr<float>();
+  float* pixels = y.data_ptr<float>();
+  at::parallel_for(0, count, grain(channels), [&](int64_t begin, int64_t end) {
+    std::vector<float> nowhere(channels);
+    const float* of[16];
+    float* into[4];
+    for (int64_t t = begin; t < end; ++t) {
+      for (int64_t k = 0; k < 16; ++k) of[k] = values + k * step + t * channels;
+      tiles.for_each_pixel(first + t, 2, 0, [&](int64_t place, int64_t pixel) { into[place] = pixel < 0 ? nowhere.data() : pixels + pixel * channels; });
+      transform_outputs(of, into, channels);
+    }
+  });
+}
+
+// --- kernels --------------------------------------------------------------------------------------------------------------
+
+// [16, Cout, Cin] of weight [Cout, Cin, 3, 3] with channels side by side; `turned`: of the kernels turned round by half a turn.
+at::Tensor kernels_of(const at::Tensor& weight, bool turned) {
+  const int64_t outputs = weight.size(0), inputs = weight.size(1);
+  const at::Tensor result = at::empty({16, outputs, inputs}, weight.options(), at::MemoryFormat::Contiguous);
+  const float* taps = weight.data_ptr<float>();
+  float* values = result.data_ptr<float>();
+  at::parallel_for(0, outputs, grain(inputs), [&](int64_t begin, int64_t end) {
+    const float* from[9];
+    float* to[16];
+    for (int64_t o = begin; o < end; ++o) {
+      for (int64_t k = 0; k < 9; ++k) from[k] = taps + (9 * o + (turned ? 8 - k : k)) * inputs;
+      for (int64_t k = 0; k < 16; ++k) to[k] = values + (k * outputs + o) * inputs;
+      transform_kernel(from, to, inputs);
+    }
+  });
+  return result;
+}
+
+// The gradient of the weight, from that of what kernels_of made of it.
+at::Tensor gradient_of_kernels(const at::Tensor& gradient) {
+  const int64_t outputs = gradient.size(1), inputs = gradient.size(2);
+  const at::Tensor result = at::empty({outputs, inputs, 3, 3}, gradient.options(), at::MemoryFormat::ChannelsLast);
+  const float* values = gradient.data_ptr<float>();
+  float* taps = result.data_ptr<float>();
+  at::parallel_for(0, outputs, grain(inputs), [&](int64_t begin, int64_t end) {
+    const float* from[16];
+    float* to[9];
+    for (int64_t o = begin; o < end; ++o) {
+      for (int64_t k = 0; k < 16; ++k) from[k] = values + (k * outputs + o) * inputs;
+      for (int64_t k = 0; k < 9; ++k) to[k] = taps + (9 * o + k) * inputs;
+      gather_kernel(from, to, inputs);
+    }
+  });
+  return result;
+}
+
+// --- the operator ---------------------------------------------------------------------------------------------------------
+
+// [N, Cin, H, W] -> [N, Cout, H, W] with `kernels` [16, Cin, Cout].
+at::Tensor convolve(const at::Tensor& x, const at::Tensor& kernels, int64_t dilation) {
+  const Tiles tiles(x, dilation);
+  const int64_t inputs = x.size(1), outputs = kernels.size(2), at_once = tiles_at_once(tiles, inputs + outputs);
+  const at::Tensor y = at::empty({x.size(0), outputs, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+  const at::Tensor taken = at::empty({16, at_once, inputs}, x.options(), at::MemoryFormat::Contiguous);
+  const at::Tensor made = at::empty({16, at_once, outputs}, x.options(), at::MemoryFormat::Contiguous);
+  for_each_part(tiles, at_once, [&](int64_t first, int64_t count) {
+    take(x, tiles, Of::inputs, first, count, taken);
+    for (int64_t k = 0; k < 16; ++k) {
+      at::Tensor product = made[k].narrow(0, 0, count);
+      at::mm_out(product, taken[k].narrow(0, 0, count), kernels[k]);
+    }
+    give(made, tiles, first, count, y);
+  });
+  return y;
+}
+
+at::Tensor gradient_of_weight(const at::Tensor& x, const at::Tensor& dy, int64_t dilation) {
+  const Tiles tiles(x, dilation);
+  const int64_t inputs = x.size(1), outputs = dy.size(1), at_once = tiles_at_once(tiles, inputs + outputs);
+  const at::Tensor gradient = at::empty({16, outputs, inputs}, x.options(), at::MemoryFormat::Contiguous);
+  const at::Tensor taken = at::empty({16, at_once, inputs}, x.options(), at::MemoryFormat::Contiguous);
+  const at::Tensor spread = at::empty({16, at_once, outputs}, x.options(), at::MemoryFormat::Contiguous);
+  for_each_part(tiles, at_once, [&](int64_t first, int64_t count) {
+    take(x, tiles, Of::inputs, first, count, taken);
+    take(dy, tiles, Of::outputs, first, count, spread);
+    for (int64_t k = 0; k < 16; ++k) {
+      at::Tensor sum = gradient[k];
+      at::addmm_out(sum, sum, spread[k].narrow(0, 0, count).t(), taken[k].narrow(0, 0, count), /*beta=*/first > 0 ? 1 : 0);
+    }
+  });
+  return gradient_of_kernels(gradient);
+}
+
+at::Tensor side_by_side(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
+
+struct WinogradConv2d : torch::autograd::Function<WinogradConv2d> {
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias,
+                            int64_t dilation) {
+    context->save_for_backward({x, weight, bias.value_or(at::Tensor())});
+    context->saved_data["dilation"] = dilation;
+    const at::Tensor y = convolve(x, kernels_of(side_by_side(weight), false).transpose(1, 2), dilation);
+    return bias ? y.add_(bias->view({1, -1, 1, 1})) : y;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, const torch::autograd::variable_list& gradients) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2];
+    const int64_t dilation = context->saved_data["dilation"].toInt();
+    const at::Tensor none;
+    const auto wants = [](const at::Tensor& input) { return input.defined() && input.requires_grad(); };
+    if (at::GradMode::is_enabled()) {  // with createGraph: by operators that have a derivative themselves
+      std::vector<at::Tensor> wanted;
+      for (const at::Tensor* input : {&x, &weight, &bias})
+        if (wants(*input)) wanted.push_back(*input);
+      const c10::optional<at::Tensor> offsets = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
+      const auto made = torch::autograd::grad({composed(x, weight, offsets, dilation)}, wanted, {gradients[0]}, true, true);
+      size_t next = 0;
+      const auto gradient_of = [&](const at::Tensor& input) { return wants(input) ? made[next++] : none; };
+      const at::Tensor dx = gradient_of(x), dweight = gradient_of(weight), dbias = gradient_of(bias);
+      return {dx, dweight, dbias, none};
+    }
+    const at::Tensor dy = side_by_side(gradients[0]);
+    const at::Tensor dx = wants(x) ? convolve(dy, kernels_of(side_by_side(weight), true), dilation) : none;
+    const at::Tensor dweight = wants(weight) ? gradient_of_weight(x, dy, dilation) : none;
+    const at::Tensor dbias = wants(bias) ? dy.sum(at::IntArrayRef{0, 2, 3}) : none;
+    return {dx, dweight, dbias, none};
+  }
+};
+
+#endif
+
+at::Tensor winograd_conv2d(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, int64_t dilation) {
+  TORCH_CHECK(x.dim() == 4 && weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 && weight.size(1) == x.size(1),
+              "winograd_conv2d: expected x [N, C, H, W] and weight [Cout, C, 3, 3], got ", x.sizes(), " and ", weight.sizes());
+  TORCH_CHECK(dilation >= 1 && dilation < (1 << 20), "winograd_conv2d: dilation ", dilation);
+#if HAS_VECTORS
+  const auto is_float = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
+  const bool is_ours = !is_autocasting() && is_float(x) && is_float(weight) && x.numel() > 0 && weight.numel() > 0 && x.size(1) % 8 == 0 && weight.size(0) % 8 == 0 &&
+                       x.suggest_memory_format() == at::MemoryFormat::ChannelsLast && x.is_contiguous(at::MemoryFormat::ChannelsLast) &&
+                       (!bias || (is_float(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
+  if (is_ours) return WinogradConv2d::apply(x, weight, bias, dilation);
+#endif
+  return composed(x, weight, bias, dilation);
+}
+
+TORCH_LIBRARY_FRAGMENT(pixelwise, library) {
+  library.def("winograd_conv2d(Tensor x, Tensor weight, Tensor? bias, int dilation) -> Tensor", winograd_conv2d);
+}
+
+}  // namespace
+}  // namespace pixelwise
