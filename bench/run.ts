@@ -36,8 +36,6 @@ const chosen = Object.values(workloads).filter(({ name }) => asked.includes(name
 
 const here = (name: string) => fileURLToPath(new URL(name, import.meta.url))
 const ours = new Contestant(process.execPath, [here("ours.ts"), options.threads])
-await (options.levers ? benchLevers() : benchAgainstPython())
-ours.end()
 
 /** One side of a comparison: who is asked, and what. */
 interface Side {
@@ -135,3 +133,6 @@ async function benchLevers(): Promise<void> {
   mkdirSync(here("results"), { recursive: true })
   writeFileSync(here("results/levers.json"), `${JSON.stringify({ machine, results }, null, 2)}\n`)
 }
+
+await (options.levers ? benchLevers() : benchAgainstPython())
+ours.end()
