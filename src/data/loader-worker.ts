@@ -24,8 +24,7 @@ export type WorkerAnswer = { readonly batch: Batch } | { readonly problem: strin
 
 const setup = workerData as WorkerSetup
 const samples = cached(new VocFolder(setup.files), setup.cacheBytes)
-// Between two samples, because a thread that is ended inside one may take the process with it: Node 24 aborts where it finds a
-// decompressor that was made but not yet set up.
+// Looks between two samples, so that a loader closes without making the batches that nobody waits for.
 const source: SampleSource = {
   readSample(index) {
     if (Atomics.load(setup.closed, 0) !== 0) throw new Error("Loader: it is closed")

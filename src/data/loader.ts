@@ -2,7 +2,6 @@
 // What comes out depends only on (seed, epoch, sample): not on the number of workers, on timing, or on where a run resumed.
 import { availableParallelism } from "node:os"
 import { setImmediate } from "node:timers/promises"
-import type { Piscina } from "piscina"
 import { UserError } from "../errors.ts"
 import { arraysOf, type Batch, type BatchArrays, type BatchPlan, buffersOf, makeBatch } from "./batch.ts"
 import type { WorkerAnswer, WorkerSetup, WorkerTask } from "./loader-worker.ts"
@@ -10,7 +9,7 @@ import { permutation, randomFor } from "./random.ts"
 import { cached } from "./sample-cache.ts"
 import { buildTransform, type Transform, type TransformSpec } from "./transforms/index.ts"
 import type { SampleSource, VocFolder } from "./voc-folder.ts"
-import { workerPool } from "./worker-pool.ts"
+import { WorkerPool } from "./worker-pool.ts"
 
 /** The part of the work that one of several processes has. */
 export interface Share {
@@ -67,8 +66,8 @@ export class Loader {
   readonly #prefetch: number
   readonly #isProfiled: boolean
   readonly #transform: Transform
-  readonly #pool: Piscina<WorkerTask, WorkerAnswer> | undefined
-  readonly #closed = new Int32Array(new SharedArrayBuffer(4)) // seen by the workers
+  readonly #pool: WorkerPool<WorkerTask, WorkerAnswer> | undefined
+  readonly #closed = new Int32Array(new SharedArrayBuffer(4)) // seen by the workers, who then fail what they are asked
   #isClosed = false
 
   constructor(
@@ -112,7 +111,7 @@ export class Loader {
     this.#prefetch = workers === 0 ? 0 : prefetch
     this.#transform = buildTransform(transform) // also checks the options here, before any worker starts
     if (workers > 0) {
-      this.#pool = workerPool(import.meta.url, "loader-worker", {
+      this.#pool = new WorkerPool(import.meta.url, "loader-worker", {
         threads: workers,
         tasksAtOnce: Math.ceil(prefetch / workers),
         data: {
@@ -123,7 +122,6 @@ export class Loader {
           isProfiled: profile,
         } satisfies WorkerSetup,
       })
-      this.#pool.on("error", () => {}) // an idle worker died: the pool has replaced it, and a batch that fails says so itself
     }
   }
 
@@ -164,7 +162,7 @@ export class Loader {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#isClosed = true
     Atomics.store(this.#closed, 0, 1)
-    await this.#pool?.close({ force: true }) // once the samples at hand are done, see loader-worker.ts
+    await this.#pool?.close()
   }
 
   *#trainingPlans(startStep: number): Generator<BatchPlan> {
@@ -221,8 +219,7 @@ export class Loader {
     if (this.#isClosed) throw new Error("Loader: it is closed")
     if (this.#pool === undefined)
       return makeBatch(this.#source, this.#transform, plan, { used, isProfiled: this.#isProfiled })
-    const transferList = used ? buffersOf(used) : []
-    const answer = await this.#pool.run({ plan, used }, { transferList }).catch((cause) => {
+    const answer = await this.#pool.run({ plan, used }, used && buffersOf(used)).catch((cause) => {
       throw this.#isClosed ? new Error("Loader: closed while a batch was awaited", { cause }) : cause
     })
     if ("problem" in answer) throw new UserError(answer.problem)

@@ -1,7 +1,7 @@
 // One pass over all files of a data set, in worker threads.
 import { availableParallelism } from "node:os"
 import { setImmediate } from "node:timers/promises"
-import { workerPool } from "../data/worker-pool.ts"
+import { WorkerPool } from "../data/worker-pool.ts"
 import type { DataFiles, Entry } from "./files.ts"
 import { createInspector, type EntryFacts, type InspectorSetup } from "./inspect.ts"
 
@@ -34,7 +34,7 @@ export async function survey(
   const setup: InspectorSetup = { source, labelMap, lookup }
   const pool =
     workers > 0
-      ? workerPool<readonly Entry[], EntryFacts[]>(import.meta.url, "survey-worker", { threads: workers, data: setup })
+      ? new WorkerPool<readonly Entry[], EntryFacts[]>(import.meta.url, "survey-worker", { threads: workers, data: setup })
       : undefined
   const inspect = pool ? (some: readonly Entry[]) => pool.run(some) : createInspector(setup)
 
@@ -56,7 +56,7 @@ export async function survey(
   try {
     await Promise.all(Array.from({ length: Math.max(1, 2 * workers) }, inspectNext)) // each worker's next chunk waits at its door
   } finally {
-    await pool?.close() // after the chunks at hand: see loader-worker.ts on threads that are ended in the middle
+    await pool?.close()
   }
   return facts
 }

@@ -3,7 +3,7 @@
 import { availableParallelism } from "node:os"
 import { setImmediate } from "node:timers/promises"
 import type { VocMasks } from "../data/voc-folder.ts"
-import { workerPool } from "../data/worker-pool.ts"
+import { WorkerPool } from "../data/worker-pool.ts"
 import { UserError } from "../errors.ts"
 import { type Evaluation, Evaluator, type ImageEvaluation } from "../metrics/evaluation.ts"
 import { imageScorer, type Predictions, type ScoreAnswer, type ScoreRange, type ScoreSetup } from "./score-images.ts"
@@ -84,7 +84,7 @@ function openScorer(setup: ScoreSetup, workers: number): Scorer {
       async close() {},
     }
   }
-  const pool = workerPool<ScoreRange, ScoreAnswer>(import.meta.url, "score-worker", { threads: workers, data: setup })
+  const pool = new WorkerPool<ScoreRange, ScoreAnswer>(import.meta.url, "score-worker", { threads: workers, data: setup })
   return {
     atOnce: 2 * workers,
     async score(range) {
