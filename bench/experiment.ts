@@ -9,7 +9,7 @@ import { RunFolder } from "../src/train/run-folder.ts"
 
 /** Of all variants: fast enough for few steps. */
 export const recipe = [
-  ...["--learning-rate", "5e-4", "--head-rate", "8", "--scale", "0.5,2"],
+  ...["--learning-rate", "5e-4", "--head-rate", "8", "--loss", "cross-entropy"],
   ...["--brightness", "0", "--contrast", "0", "--saturation", "0"],
 ]
 

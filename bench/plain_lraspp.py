@@ -5,7 +5,7 @@ What `pixelwise train --model lraspp --encoder mobilenet_v2_0.35 --weights FILE 
     python3 bench/plain_lraspp.py --data VOC2012 --weights FILE --classes background,cat,dog,horse,sheep,cow,person --seconds 600
 
 Data in VOC layout with a label_map.json. torch 1.13 and torchvision 0.14, two loader workers, crops padded with 0, whole images in
-evaluation, one confusion matrix over all of them. Prints the mean IoU after the last step.
+evaluation, one confusion matrix over all of them. Prints the mean IoU of each evaluation, with the time since the start.
 """
 import argparse
 import json
@@ -128,6 +128,8 @@ def main():
     parser.add_argument("--crop", type=lambda text: [int(n) for n in text.split(",")], default=[256, 256])
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--evaluations", type=int, default=1, help="at equal shares of the time, the last after the last step")
+    parser.add_argument("--until", type=float, help="stop at this mean IoU, in per cent")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     torch.set_num_threads(os.cpu_count())
@@ -147,7 +149,7 @@ def main():
             model.eval()(x[None])
         model.train()
     seconds = args.seconds - 1.3 * (time.time() - begin) * len(val)
-    step, progress = 0, 0.0
+    step, progress, done = 0, 0.0, 0
     while progress < 1:
         for x, y in loader:
             for group in optimizer.param_groups:
@@ -160,10 +162,15 @@ def main():
             progress = (time.time() - start) / seconds
             if step % 50 == 0:
                 print(f"step {step}, loss {loss.item():.3f}, {time.time() - start:.0f} s", flush=True)
+            if progress >= (done + 1) / args.evaluations:
+                done += 1
+                score = 100 * mean_iou(model, val)
+                print(f"{step} steps, mean IoU {score:.1f} %, {time.time() - start:.0f} s in all", flush=True)
+                if args.until and score >= args.until:
+                    return
+                progress = (time.time() - start) / seconds
             if progress >= 1:
                 break
-    score = mean_iou(model, val)
-    print(f"{step} steps, mean IoU {100 * score:.1f} %, {time.time() - start:.0f} s in all")
 
 
 if __name__ == "__main__":

@@ -57,11 +57,15 @@ def torchvision(builder, **options):
 
 
 def training(model, n, h, w):
+    images, target = torch.randn(n, 3, h, w), torch.randint(0, CLASSES, (n, h, w))
+    return stepper(model, images, target), sum(p.numel() for p in model.parameters())
+
+
+def stepper(model, images, target):
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    images, target = torch.randn(n, 3, h, w), torch.randint(0, CLASSES, (n, h, w))
 
-    def repeat():
+    def step():
         optimizer.zero_grad(set_to_none=True)
         output = model(images)
         if isinstance(output, torch.Tensor):
@@ -73,7 +77,7 @@ def training(model, n, h, w):
         optimizer.step()
         return loss.item()
 
-    return repeat, sum(p.numel() for p in model.parameters())
+    return step
 
 
 def inference(model, n, h, w):
@@ -88,38 +92,50 @@ def inference(model, n, h, w):
     return repeat, sum(p.numel() for p in model.parameters())
 
 
+models = {
+    "deeplabv3-r50": lambda: torchvision(deeplabv3_resnet50),
+    "deeplabv3-r50-aux": lambda: torchvision(deeplabv3_resnet50, aux_loss=True),
+    "unet64": lambda: unet(64),
+    "unet32": lambda: unet(32),
+    "deeplabv3-r18": deeplabv3_resnet18,
+    "lraspp": lambda: torchvision(lraspp_mobilenet_v3_large),
+}
 workloads = {
-    "deeplabv3-r50-train": lambda: training(torchvision(deeplabv3_resnet50), 4, 128, 128),
-    "deeplabv3-r50-aux-train": lambda: training(torchvision(deeplabv3_resnet50, aux_loss=True), 2, 256, 256),
-    "unet64-train": lambda: training(unet(64), 4, 128, 128),
-    "unet32-train": lambda: training(unet(32), 4, 128, 128),
-    "deeplabv3-r18-train": lambda: training(deeplabv3_resnet18(), 4, 192, 256),
-    "lraspp-train": lambda: training(torchvision(lraspp_mobilenet_v3_large), 4, 192, 256),
-    "deeplabv3-r50-infer": lambda: inference(torchvision(deeplabv3_resnet50), 1, 256, 256),
-    "lraspp-infer": lambda: inference(torchvision(lraspp_mobilenet_v3_large), 1, 256, 256),
-    "unet64-infer": lambda: inference(unet(64), 1, 256, 256),
-    "unet32-infer": lambda: inference(unet(32), 1, 256, 256),
+    "deeplabv3-r50-train": lambda: training(models["deeplabv3-r50"](), 4, 128, 128),
+    "deeplabv3-r50-aux-train": lambda: training(models["deeplabv3-r50-aux"](), 2, 256, 256),
+    "unet64-train": lambda: training(models["unet64"](), 4, 128, 128),
+    "unet32-train": lambda: training(models["unet32"](), 4, 128, 128),
+    "deeplabv3-r18-train": lambda: training(models["deeplabv3-r18"](), 4, 192, 256),
+    "lraspp-train": lambda: training(models["lraspp"](), 4, 192, 256),
+    "deeplabv3-r50-infer": lambda: inference(models["deeplabv3-r50"](), 1, 256, 256),
+    "lraspp-infer": lambda: inference(models["lraspp"](), 1, 256, 256),
+    "unet64-infer": lambda: inference(models["unet64"](), 1, 256, 256),
+    "unet32-infer": lambda: inference(models["unet32"](), 1, 256, 256),
     "op-overhead": overhead,
 }
 
-torch.set_num_threads(int(sys.argv[1]))
-prepared = {}
+
+def answer_questions():
+    torch.set_num_threads(int(sys.argv[1]))
+    prepared = {}
+
+    def prepare(name):
+        if name not in prepared:
+            prepared[name] = workloads[name]()
+        return prepared[name]
+
+    for line in sys.stdin:
+        question, _, name = line.strip().partition(" ")
+        if question == "version":
+            print(torch.__version__, flush=True)
+        elif question == "parameters":
+            print(prepare(name)[1], flush=True)
+        else:
+            repeat, _ = prepare(question)
+            start = time.perf_counter()
+            repeat()
+            print((time.perf_counter() - start) * 1000, flush=True)
 
 
-def prepare(name):
-    if name not in prepared:
-        prepared[name] = workloads[name]()
-    return prepared[name]
-
-
-for line in sys.stdin:
-    question, _, name = line.strip().partition(" ")
-    if question == "version":
-        print(torch.__version__, flush=True)
-    elif question == "parameters":
-        print(prepare(name)[1], flush=True)
-    else:
-        repeat, _ = prepare(question)
-        start = time.perf_counter()
-        repeat()
-        print((time.perf_counter() - start) * 1000, flush=True)
+if __name__ == "__main__":
+    answer_questions()

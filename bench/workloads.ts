@@ -16,6 +16,8 @@ export interface Workload {
   readonly target?: number
   /** The levers that act on it. */
   readonly levers: readonly (keyof typeof levers)[]
+  /** Of training steps: of what network, with images of what size. */
+  readonly training?: { readonly network: Network; readonly size: Size }
   /** Builds what is needed: one repetition, and the parameters of its model, which must be as many on both sides. */
   prepare(): { readonly repeat: () => void; readonly parameters: number }
 }
@@ -51,7 +53,23 @@ function create({ model: name, ...options }: Network, mode: "train" | "eval") {
   return { model, parameters: model.parameters().reduce((sum, { numel }) => sum + numel, 0) }
 }
 
-/** Forward, loss, backward, SGD, as the trainer does it. */
+/** A step is forward, loss, backward, SGD, as the trainer does it, and gives the loss. */
+export function prepareTraining(network: Network, [n, h, w]: Size) {
+  const { model, parameters } = create(network, "train")
+  const optimizer = new SGD(model.namedParameters(), 0.01, { momentum: 0.9, weightDecay: 1e-4 })
+  const objective = createObjective({ terms: [{ name: "cross-entropy", factor: 1 }] })
+  const [images, labels] = [randn([n, 3, h, w]), randint(0, CLASSES, [n, h, w])]
+  const step = () =>
+    tidy(() => {
+      optimizer.zeroGrad()
+      const loss = objective(callAtStride(model, images), { labels }, 0)
+      loss.backward()
+      optimizer.step()
+      return loss.item()
+    })
+  return { model, parameters, images, labels, step }
+}
+
 const training = (
   name: string,
   network: Network,
@@ -65,20 +83,10 @@ const training = (
   digits: 0,
   levers: acting,
   ...(target && { target }),
+  training: { network, size: [n, h, w] },
   prepare() {
-    const { model, parameters } = create(network, "train")
-    const optimizer = new SGD(model.namedParameters(), 0.01, { momentum: 0.9, weightDecay: 1e-4 })
-    const objective = createObjective({ terms: [{ name: "cross-entropy", factor: 1 }] })
-    const [images, labels] = [randn([n, 3, h, w]), randint(0, CLASSES, [n, h, w])]
-    const repeat = () =>
-      tidy(() => {
-        optimizer.zeroGrad()
-        const loss = objective(callAtStride(model, images), { labels }, 0)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-      })
-    return { repeat, parameters }
+    const { parameters, step } = prepareTraining(network, [n, h, w])
+    return { repeat: step, parameters }
   },
 })
 

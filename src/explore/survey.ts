@@ -34,7 +34,10 @@ export async function survey(
   const setup: InspectorSetup = { source, labelMap, lookup }
   const pool =
     workers > 0
-      ? new WorkerPool<readonly Entry[], EntryFacts[]>(import.meta.url, "survey-worker", { threads: workers, data: setup })
+      ? new WorkerPool<readonly Entry[], EntryFacts[]>(import.meta.url, "survey-worker", {
+          threads: workers,
+          data: setup,
+        })
       : undefined
   const inspect = pool ? (some: readonly Entry[]) => pool.run(some) : createInspector(setup)
 

@@ -84,7 +84,10 @@ function openScorer(setup: ScoreSetup, workers: number): Scorer {
       async close() {},
     }
   }
-  const pool = new WorkerPool<ScoreRange, ScoreAnswer>(import.meta.url, "score-worker", { threads: workers, data: setup })
+  const pool = new WorkerPool<ScoreRange, ScoreAnswer>(import.meta.url, "score-worker", {
+    threads: workers,
+    data: setup,
+  })
   return {
     atOnce: 2 * workers,
     async score(range) {

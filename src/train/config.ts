@@ -146,8 +146,11 @@ const schema = z.strictObject({
   loss: z
     .string()
     .min(1)
-    .default("cross-entropy")
-    .describe(`loss, or a sum such as "cross-entropy + 0.5 dice", of ${lossNames.join(", ")}`),
+    .nullable()
+    .default(null)
+    .describe(
+      `loss, or a sum such as "cross-entropy + 0.5 dice", of ${lossNames.join(", ")}; cross-entropy when left out, with --weights and --ground-truth labels and jaccard`,
+    ),
   classWeights: z
     .union([z.enum(["none", ...classWeightingNames]), z.array(z.number().min(0))], {
       error: `expected none, ${classWeightingNames.join(", ")}, or a number for each class`,
@@ -169,7 +172,12 @@ const schema = z.strictObject({
     .describe(
       "what weighted losses of pixels are divided by: the sum of their weights, as PyTorch, or their number, as DeepLab",
     ),
-  labelSmoothing: fraction.default(0).describe("share of cross-entropy's target that is spread over all classes"),
+  labelSmoothing: fraction
+    .nullable()
+    .default(null)
+    .describe(
+      "share of cross-entropy's target that is spread over all classes; 0 when left out, 0.05 where the loss is left out too, with --weights",
+    ),
   focalGamma: z
     .number()
     .min(0)
@@ -355,9 +363,8 @@ const schema = z.strictObject({
     .describe("sides after --resize-range are multiples of this, plus 1: the output stride"),
   scale: z
     .tuple([z.number().positive(), z.number().positive()])
-    .nullable()
-    .default(null)
-    .describe("smallest,largest random scale; 0.5,1.5 with --weights, else 0.5,2, when left out"),
+    .default([0.5, 2])
+    .describe("smallest,largest random scale"),
   scaleStep: z.number().min(0).default(0).describe("scales in steps of this, such as 0.25; 0 for any in between"),
   fill: z
     .boolean()
@@ -505,7 +512,7 @@ export function parseConfig(
   if (lengths.length > 1) {
     throw new UserError(`${lengths.map(name).join(" and ")} exclude each other: give one length.`)
   }
-  if (config.scale && config.scale[0] > config.scale[1]) {
+  if (config.scale[0] > config.scale[1]) {
     throw new UserError(`${name("scale")} is ${config.scale.join(",")}: the smallest scale comes first.`)
   }
   if (given.others !== undefined && config.classes === null && given.others !== "void") {

@@ -349,12 +349,26 @@ test("published weights are known without a download, and those of another model
   const given = { encoder: "resnet50", model: "deeplabv3", weights: "resnet50", steps: 10 }
   const explanation = await of(given)
   expect(explanation.config).toMatchObject({ freeze: 4, headRate: 10, batchNorm: "train", normalization: "imagenet" })
-  expect(explanation.config).toMatchObject({ learningRate: 2e-4, scale: [0.5, 1.5] })
+  expect(explanation.config).toMatchObject({
+    learningRate: 2e-4,
+    loss: "cross-entropy + jaccard",
+    labelSmoothing: 0.05,
+  })
   expect(explanation.config).toMatchObject({ brightness: 0.3, contrast: 0.3, saturation: 0.3 })
   const plain = await of({ model: "deeplabv3", encoder: "resnet18", steps: 10 })
-  expect(plain.config).toMatchObject({ freeze: 0, headRate: null, learningRate: 1e-3, scale: [0.5, 2], brightness: 0 })
-  const own = { learningRate: 0.1, headRate: 2, freeze: 0, scale: [1, 1], brightness: 0, contrast: 0.1, saturation: 0 }
+  expect(plain.config).toMatchObject({ freeze: 0, headRate: null, learningRate: 1e-3, brightness: 0 })
+  expect(plain.config).toMatchObject({ loss: "cross-entropy", labelSmoothing: 0 })
+  const own = {
+    learningRate: 0.1,
+    headRate: 2,
+    freeze: 0,
+    brightness: 0,
+    contrast: 0.1,
+    saturation: 0,
+    labelSmoothing: 0,
+  }
   expect((await of({ ...given, ...own })).config).toMatchObject(own)
+  expect((await of({ ...given, loss: "focal" })).config).toMatchObject({ loss: "focal", labelSmoothing: 0 })
   const groups = factsOf(explanation, "Parameters")
   expect(groups["encoder, weights, frozen"]).toMatchObject({ learns: false })
   expect(groups["head, weights"]).toMatchObject({ learns: true, rate: 10 })

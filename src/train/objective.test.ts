@@ -5,8 +5,9 @@ import { crossEntropy, dice } from "../losses/index.ts"
 import { Generator, randint, randn, tensor, tidy } from "../torch/index.ts"
 import { parseConfig } from "./config.ts"
 import { miningOf, objectiveOf } from "./objective.ts"
+import { resolveOpen } from "./prepare.ts"
 
-const config = (changes: Record<string, unknown> = {}) => parseConfig({ data: "none", ...changes })
+const config = (changes: Record<string, unknown> = {}) => resolveOpen(parseConfig({ data: "none", ...changes }), null)
 
 function makeCase() {
   const generator = new Generator(1)

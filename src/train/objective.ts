@@ -5,25 +5,30 @@ import type { Mining } from "../losses/mining.ts"
 import { createObjective, isPixelwise, type LossTerm, type Objective, parseLoss } from "../losses/objective.ts"
 import type { Group, Tensor } from "../torch/index.ts"
 import type { NameKey, TrainConfig } from "./config.ts"
+import type { ResolvedConfig } from "./prepare.ts"
 import type { RunFolder } from "./run-folder.ts"
+
+/** Where none is asked for. */
+export const DEFAULT_LOSS = "cross-entropy"
 
 /** @throws UserError when the loss is not understood, or an option would do nothing for it */
 export function refuseIdleLosses(config: TrainConfig, name: NameKey): void {
+  const loss = config.loss ?? DEFAULT_LOSS
   let terms: LossTerm[]
   try {
-    terms = parseLoss(config.loss)
+    terms = parseLoss(loss)
   } catch (cause) {
     if (!(cause instanceof UserError)) throw cause
-    throw new UserError(`${name("loss")} is "${config.loss}": ${cause.message}`, { cause })
+    throw new UserError(`${name("loss")} is "${loss}": ${cause.message}`, { cause })
   }
   const refuse = (key: keyof TrainConfig, text: string) => {
     throw new UserError(`${name(key)} ${text}`)
   }
-  const has = (loss: string) => terms.some((term) => term.name === loss)
+  const has = (name: string) => terms.some((term) => term.name === name)
   const { labelSmoothing, focalGamma, topK, miningSteps, ohemThreshold, ohemMinKept, classWeights } = config
-  if (labelSmoothing > 0 && !has("cross-entropy"))
-    refuse("labelSmoothing", `is for cross-entropy, and the loss is ${config.loss}.`)
-  if (focalGamma !== null && !has("focal")) refuse("focalGamma", `is for focal, and the loss is ${config.loss}.`)
+  if ((labelSmoothing ?? 0) > 0 && !has("cross-entropy"))
+    refuse("labelSmoothing", `is for cross-entropy, and the loss is ${loss}.`)
+  if (focalGamma !== null && !has("focal")) refuse("focalGamma", `is for focal, and the loss is ${loss}.`)
   if (topK !== null && ohemThreshold !== null)
     refuse("topK", `and ${name("ohemThreshold")} are two ways of choosing hard pixels: give one.`)
   if (miningSteps !== null && topK === null) refuse("miningSteps", `is about ${name("topK")}, which is not given.`)
@@ -35,12 +40,12 @@ export function refuseIdleLosses(config: TrainConfig, name: NameKey): void {
     if (classWeights === "none") refuse("weightReduction", `is about ${name("classWeights")}, which is not given.`)
     if (topK !== null)
       refuse("weightReduction", `says what is divided by, and ${name("topK")} divides by its own count.`)
-    if (!terms.some(isPixelwise)) refuse("weightReduction", `is about losses of pixels, and ${config.loss} has none.`)
+    if (!terms.some(isPixelwise)) refuse("weightReduction", `is about losses of pixels, and ${loss} has none.`)
   }
   if (config.groundTruth === "alpha") refuseOfMattes(config, refuse, name)
   for (const key of ["topK", "ohemThreshold"] as const) {
     if (config[key] === null || terms.some(isPixelwise)) continue
-    refuse(key, `chooses among the losses of pixels, and ${config.loss} has none. There are: cross-entropy, focal.`)
+    refuse(key, `chooses among the losses of pixels, and ${loss} has none. There are: cross-entropy, focal.`)
   }
 }
 
@@ -51,11 +56,11 @@ function refuseOfMattes(
   name: NameKey,
 ): void {
   const mattes = `${name("groundTruth")} alpha`
-  if (parseLoss(loss).some((term) => term.name !== "cross-entropy"))
+  if (parseLoss(loss ?? DEFAULT_LOSS).some((term) => term.name !== "cross-entropy"))
     refuse("loss", `is "${loss}", and ${mattes} has no labels to compare with: expected cross-entropy.`)
   if (classWeights !== "none")
     refuse("classWeights", `cannot be had with ${mattes}, where a pixel belongs to both classes: leave it out.`)
-  if (labelSmoothing > 0) refuse("labelSmoothing", `cannot be had with ${mattes}, which is soft already.`)
+  if ((labelSmoothing ?? 0) > 0) refuse("labelSmoothing", `cannot be had with ${mattes}, which is soft already.`)
   if (ohemThreshold !== null)
     refuse("ohemThreshold", `is the probability of a pixel's class, and ${mattes} has none: take ${name("topK")}.`)
 }
@@ -72,7 +77,7 @@ export function miningOf({ topK, miningSteps, ohemThreshold, ohemMinKept }: Trai
  * @param group the processes that share a batch
  */
 export function objectiveOf(
-  config: TrainConfig,
+  config: ResolvedConfig,
   { weight, group }: { weight?: Tensor | undefined; group?: Group } = {},
 ): Objective {
   const { weightReduction, labelSmoothing, focalGamma, upsampleLogits, alignCorners, auxWeight } = config

@@ -5,13 +5,15 @@ import { encoderNameOf, findEncoder, type SegmentationModel } from "../models/in
 import { batchNormsOf } from "../nn/index.ts"
 import type { TrainConfig } from "./config.ts"
 import { freezeBatchNorm, freezeLayers, type InitialWeights } from "./initialize.ts"
+import { DEFAULT_LOSS } from "./objective.ts"
 import { warmupOf } from "./optimisation.ts"
 import type { Length } from "./trainer.ts"
 
 /** A configuration that leaves nothing open but the number of threads, of workers, and the cache. */
 export type ResolvedConfig = TrainConfig & {
+  readonly loss: string
+  readonly labelSmoothing: number
   readonly learningRate: number
-  readonly scale: readonly [number, number]
   readonly brightness: number
   readonly contrast: number
   readonly saturation: number
@@ -27,6 +29,7 @@ export function resolveOpen(
   const encoder = encoderNameOf(config.model, config.encoder)
   const hasPadding = encoder !== null && findEncoder(encoder).entry.takes.includes("padding")
   const jitter = isFineTuning ? 0.3 : 0
+  const isRegularised = isFineTuning && config.loss === null && config.groundTruth === "labels"
   return {
     ...config,
     normalization: config.normalization ?? normalization,
@@ -37,7 +40,8 @@ export function resolveOpen(
     warmup: warmupOf(config),
     freeze: config.freeze ?? (isFineTuning ? 4 : 0),
     // Data sets that are small enough to need pretrained weights are learned by heart in minutes.
-    scale: config.scale ?? (isFineTuning ? [0.5, 1.5] : [0.5, 2]),
+    loss: config.loss ?? (isRegularised ? "cross-entropy + jaccard" : DEFAULT_LOSS),
+    labelSmoothing: config.labelSmoothing ?? (isRegularised ? 0.05 : 0),
     brightness: config.brightness ?? jitter,
     contrast: config.contrast ?? jitter,
     saturation: config.saturation ?? jitter,

@@ -128,7 +128,8 @@ test("the command on the page makes the same configuration again", () => {
     warmup: 0.03,
     freeze: 0,
     batchNorm: "train",
-    scale: [0.5, 2],
+    loss: "cross-entropy",
+    labelSmoothing: 0,
     ...colours,
   }
   expect({ ...again, ...decided }).toEqual(config)
