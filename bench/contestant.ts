@@ -1,6 +1,7 @@
 // A process that measures on request, and what else the machine did meanwhile.
 import { type ChildProcess, spawn } from "node:child_process"
-import { existsSync, readFileSync } from "node:fs"
+import { once } from "node:events"
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { createInterface } from "node:readline"
 import { sum } from "../src/arrays.ts"
 
@@ -18,10 +19,6 @@ export class Contestant {
     this.#lines = createInterface({ input: this.#process.stdout! })[Symbol.asyncIterator]()
   }
 
-  get pid(): number {
-    return this.#process.pid!
-  }
-
   async measure(question: string): Promise<number> {
     return Number(await this.ask(question))
   }
@@ -33,20 +30,21 @@ export class Contestant {
     return value
   }
 
-  end(): void {
+  /** Lets it end, and waits for that. */
+  async end(): Promise<void> {
     this.#process.stdin?.end()
+    if (this.#process.exitCode === null) await once(this.#process, "exit")
   }
 }
 
 const TICKS = 100 // a second: what Linux counts processor time in, /proc/stat
 
 /**
- * Cores that processes other than these, and this one, keep busy from now until the function that it returns is called; null
+ * Cores that others than this process and those it has started keep busy, from now until the function that it returns is called; null
  * where the system does not tell (Linux does). What a hypervisor takes away counts too. It is counted in hundredths of a second.
  */
-export function watchOthers(pids: readonly number[]): () => number | null {
-  const own = [process.pid, ...pids]
-  const others = () => (existsSync("/proc/stat") ? ticksOfAll() - sum(own.map(ticksOf)) : null)
+export function watchOthers(): () => number | null {
+  const others = () => (existsSync("/proc/stat") ? ticksOfAll() - ticksOfOurs() : null)
   const [start, before] = [performance.now(), others()]
   return () => {
     const after = others()
@@ -66,10 +64,25 @@ function ticksOfAll(): number {
   return sum([user!, nice!, system!, irq!, softirq!, steal ?? 0])
 }
 
-/** "pid (name) state ...": utime and stime are the 14th and 15th. */
-function ticksOf(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-    .replace(/^.*\) /s, "")
-    .split(" ")
-  return Number(fields[11]) + Number(fields[12])
+/** Of this process and its descendants. A process that has ended counts among its parent's. */
+function ticksOfOurs(): number {
+  const processes = new Map(readdirSync("/proc").flatMap(readProcess))
+  const isOurs = (pid: number): boolean => {
+    const parent = processes.get(pid)?.parent
+    return pid === process.pid || (parent !== undefined && isOurs(parent))
+  }
+  return sum([...processes].map(([pid, { ticks }]) => (isOurs(pid) ? ticks : 0)))
+}
+
+/** "pid (name) state parent ...": utime, stime and those of ended children are the 14th to 17th. */
+function readProcess(name: string): [pid: number, { parent: number; ticks: number }][] {
+  if (!/^\d+$/.test(name)) return []
+  try {
+    const fields = readFileSync(`/proc/${name}/stat`, "utf8")
+      .replace(/^.*\) /s, "")
+      .split(" ")
+    return [[Number(name), { parent: Number(fields[1]), ticks: sum(fields.slice(11, 15).map(Number)) }]]
+  } catch {
+    return [] // it has ended meanwhile
+  }
 }

@@ -1,4 +1,4 @@
-// One side of end-to-end.ts. Arguments: threads, data set's root, split, images, model. Reads the task from standard input:
+// One side of from-files.ts. Arguments: threads, data set's root, split, images, model. Reads the task from standard input:
 //   "evaluate"    the whole images of the split by a model with random weights; answers with the seconds
 //   "first-step"  trains as `pixelwise train` does; answers when the first step is done
 import { mkdtempSync, rmSync } from "node:fs"

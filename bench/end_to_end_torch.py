@@ -1,4 +1,4 @@
-"""The other side of end-to-end.ts: the same as a user of torchvision would write it.
+"""The other side of from-files.ts: the same as a user of torchvision would write it.
 
 Arguments: threads, data set's root, split, images, model. Reads the task from standard input.
 """

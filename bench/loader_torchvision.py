@@ -1,6 +1,6 @@
-"""The other side of loader.ts: the same crops as a user of torchvision would make them. Prints images per second.
+"""The other side of from-files.ts: the same crops as a user of torchvision would make them. Prints images per second.
 
-Arguments: data set's root, split, images, batch size, workers, crop, and "files" or "cache" (decoded before, in memory).
+Arguments: data set's root, split, images, batch size, workers, crop, and "files" or "memory" (decoded before, in memory).
 """
 import random
 import sys
@@ -52,7 +52,7 @@ class Voc(torch.utils.data.Dataset):
 
 
 loader = torch.utils.data.DataLoader(
-    Voc(cached=sys.argv[7] == "cache"), batch_size, shuffle=True, num_workers=workers, persistent_workers=True
+    Voc(cached=sys.argv[7] == "memory"), batch_size, shuffle=True, num_workers=workers, persistent_workers=True
 )
 for _ in loader:  # the workers start, the files come into the system's memory
     pass

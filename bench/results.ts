@@ -5,6 +5,8 @@ import { fileURLToPath } from "node:url"
 import { median } from "../src/arrays.ts"
 import { barChart } from "../src/report/charts/bar.ts"
 import { standaloneSvg } from "../src/report/charts/standalone.ts"
+import { fileWorkloads } from "./from-files.ts"
+import { workloads } from "./workloads.ts"
 
 export interface Machine {
   readonly processor: string
@@ -57,7 +59,7 @@ const file = fileURLToPath(new URL("results/latest.json", import.meta.url))
 const chartFile = fileURLToPath(new URL("../docs/speed.svg", import.meta.url))
 
 /** Takes a result in beside those of the same machine that are there; those of another machine go. */
-export function keep(machine: Machine, result: Result, order: readonly string[]): void {
+export function keep(machine: Machine, result: Result): void {
   const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Kept) : null
   const isSame = JSON.stringify(before?.machine) === JSON.stringify(machine)
   const others = isSame ? before!.results.filter(({ name }) => name !== result.name) : []
@@ -66,6 +68,9 @@ export function keep(machine: Machine, result: Result, order: readonly string[])
   writeFileSync(file, `${JSON.stringify({ machine, results }, null, 2)}\n`)
   writeFileSync(chartFile, chart(machine, results))
 }
+
+/** Of table and chart. */
+const order = [...Object.keys(workloads), ...Object.keys(fileWorkloads), "camvid-score"]
 
 function chart({ processor, threads, libtorch }: Machine, results: readonly Result[]): string {
   const title = `Times as fast as PyTorch: ${processor}, ${threads} threads, libtorch ${libtorch.ours}`

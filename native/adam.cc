@@ -52,6 +52,7 @@ void adam_(const at::Tensor& parameter, const at::Tensor& gradient, const at::Te
   const float* from = g.data_ptr<float>();
   at::parallel_for(0, parameter.numel(), at::internal::GRAIN_SIZE,
                    [&](int64_t begin, int64_t end) { move(w + begin, from + begin, m + begin, v + begin, end - begin, by); });
+  for (const at::Tensor* changed : {&parameter, &step, &mean, &square}) changed->unsafeGetTensorImpl()->bump_version();
 }
 
 TORCH_LIBRARY_FRAGMENT(pixelwise, library) {

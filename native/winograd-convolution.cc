@@ -303,13 +303,18 @@ at::Tensor gradient_of_weight(const at::Tensor& x, const at::Tensor& dy, int64_t
 
 at::Tensor side_by_side(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 
+// With `kernels` [16, Cout, Cin].
+at::Tensor convolve(const at::Tensor& x, const at::Tensor& kernels, const c10::optional<at::Tensor>& bias, int64_t dilation) {
+  const at::Tensor y = convolve(x, kernels.transpose(1, 2), dilation);
+  return bias ? y.add_(bias->view({1, -1, 1, 1})) : y;
+}
+
 struct WinogradConv2d : torch::autograd::Function<WinogradConv2d> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias,
                             int64_t dilation) {
     context->save_for_backward({x, weight, bias.value_or(at::Tensor())});
     context->saved_data["dilation"] = dilation;
-    const at::Tensor y = convolve(x, kernels_of(side_by_side(weight), false).transpose(1, 2), dilation);
-    return bias ? y.add_(bias->view({1, -1, 1, 1})) : y;
+    return convolve(x, kernels_of(side_by_side(weight), false), bias, dilation);
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, const torch::autograd::variable_list& gradients) {
@@ -339,22 +344,37 @@ struct WinogradConv2d : torch::autograd::Function<WinogradConv2d> {
 
 #endif
 
-at::Tensor winograd_conv2d(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, int64_t dilation) {
+bool is_plain(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
+
+// What convolutions make of `weight` [Cout, Cin, 3, 3], to be made once for several of them: [16, Cout, Cin], or nothing.
+at::Tensor winograd_kernels(const at::Tensor& weight) {
+  const at::NoGradGuard no_history;
+#if HAS_VECTORS
+  if (is_plain(weight) && weight.numel() > 0 && weight.size(1) % 8 == 0) return kernels_of(side_by_side(weight), false);
+#endif
+  return at::empty({0}, weight.options());
+}
+
+// `kernels`: of winograd_kernels(weight), or none.
+at::Tensor winograd_conv2d(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias, int64_t dilation,
+                           const c10::optional<at::Tensor>& kernels) {
   TORCH_CHECK(x.dim() == 4 && weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 && weight.size(1) == x.size(1),
               "winograd_conv2d: expected x [N, C, H, W] and weight [Cout, C, 3, 3], got ", x.sizes(), " and ", weight.sizes());
   TORCH_CHECK(dilation >= 1 && dilation < (1 << 20), "winograd_conv2d: dilation ", dilation);
 #if HAS_VECTORS
-  const auto is_float = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
-  const bool is_ours = !is_autocasting() && is_float(x) && is_float(weight) && x.numel() > 0 && weight.numel() > 0 && x.size(1) % 8 == 0 && weight.size(0) % 8 == 0 &&
+  const bool is_ours = !is_autocasting() && is_plain(x) && is_plain(weight) && x.numel() > 0 && weight.numel() > 0 && x.size(1) % 8 == 0 && weight.size(0) % 8 == 0 &&
                        x.suggest_memory_format() == at::MemoryFormat::ChannelsLast && x.is_contiguous(at::MemoryFormat::ChannelsLast) &&
-                       (!bias || (is_float(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
+                       (!bias || (is_plain(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
+  const bool has_kernels = kernels && is_plain(*kernels) && kernels->is_contiguous() && kernels->sizes() == at::IntArrayRef{16, weight.size(0), weight.size(1)};
+  if (is_ours && has_kernels && !at::GradMode::is_enabled()) return convolve(x, *kernels, bias, dilation);
   if (is_ours) return WinogradConv2d::apply(x, weight, bias, dilation);
 #endif
   return composed(x, weight, bias, dilation);
 }
 
 TORCH_LIBRARY_FRAGMENT(pixelwise, library) {
-  library.def("winograd_conv2d(Tensor x, Tensor weight, Tensor? bias, int dilation) -> Tensor", winograd_conv2d);
+  library.def("winograd_conv2d(Tensor x, Tensor weight, Tensor? bias, int dilation, Tensor? kernels=None) -> Tensor", winograd_conv2d);
+  library.def("winograd_kernels(Tensor weight) -> Tensor", winograd_kernels);
 }
 
 }  // namespace

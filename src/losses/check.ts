@@ -1,9 +1,19 @@
 // What every loss checks at its border.
 import { ShapeError, type Tensor, tidy } from "../torch/index.ts"
 
-/** @throws ShapeError when the sizes of logits, target and weight do not fit, or target is not int64 */
-export function checkShapes(loss: string, logits: Tensor, target: Tensor, weight: Tensor | undefined): void {
-  const [n, , h, w, ...more] = logits.shape
+/**
+ * @param isAnySize whether height and width of the two may differ
+ * @throws ShapeError when the sizes of logits, target and weight do not fit, or target is not int64
+ */
+export function checkShapes(
+  loss: string,
+  logits: Tensor,
+  target: Tensor,
+  weight: Tensor | undefined,
+  { isAnySize = false } = {},
+): void {
+  const [n, , ...size] = logits.shape
+  const [h, w, ...more] = isAnySize ? [...target.shape.slice(1, 3), ...size.slice(2)] : size
   if (w === undefined || more.length > 0) {
     throw new ShapeError(`${loss}: logits are ${logits.signature}; expected [N, K, H, W].`)
   }

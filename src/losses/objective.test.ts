@@ -89,6 +89,33 @@ describe("identities", () => {
     )
   })
 
+  test.each(["dice", "generalized-dice", "jaccard", "tversky", "cross-entropy + jaccard", "hausdorff"])(
+    "%s of small logits is that of enlarged ones",
+    (loss) => {
+      fc.assert(
+        fc.property(seeds, fc.boolean(), fc.boolean(), (seed, isWeighted, alignCorners) =>
+          tidy(() => {
+            const { logits, labels, weight } = makeCase(seed)
+            const options = { loss, alignCorners, weight: isWeighted ? weight : undefined, labelSmoothing: 0.1 }
+            const run = (enlarge: (x: Tensor) => Tensor) => {
+              const x = logits.detach().requiresGrad_()
+              const value = lossOf(options, enlarge(x), labels)
+              return [value.item(), grad([value], [x])[0]!] as const
+            }
+            const [passing, passingGradient] = run((x) => x)
+            levers.upsampleLoss = false
+            const [before, beforeGradient] = run((x) => aten.upsample_bilinear2d(x, [12, 16], alignCorners))
+            levers.upsampleLoss = true
+            expect(passing / before).toBeCloseTo(1, 5)
+            const difference = passingGradient.sub(beforeGradient).abs().max().item()
+            expect(difference).toBeLessThan(2e-5 * beforeGradient.abs().max().item())
+          }),
+        ),
+        { numRuns: 20 },
+      )
+    },
+  )
+
   test("focal with gamma 0 is cross-entropy, to the bit", () => {
     fc.assert(
       fc.property(seeds, reductions, (seed, reduction) =>

@@ -19,11 +19,15 @@ import {
 } from "../torch/index.ts"
 import { checkLabels, checkWeight } from "./check.ts"
 import { crossEntropy, type Reduction, reduceLosses, weigh } from "./cross-entropy.ts"
+import { dice } from "./dice.ts"
 import { focus } from "./focal.ts"
+import { generalizedDice } from "./generalized-dice.ts"
 import { type Loss, type LossName, losses, lossNames } from "./index.ts"
+import { jaccard } from "./jaccard.ts"
 import { mattingCrossEntropy } from "./matting.ts"
 import { hardPixels, type Mining, meanOfTopK, minedShare } from "./mining.ts"
 import type { Total } from "./totals.ts"
+import { tversky } from "./tversky.ts"
 
 /** One of the losses that are added up, and its factor. */
 export interface LossTerm {
@@ -86,6 +90,14 @@ const pixelwise: Readonly<Partial<Record<LossName, (nll: Tensor, options: Object
 }
 export const isPixelwise = ({ name }: LossTerm): boolean => pixelwise[name] !== undefined
 
+/** Losses of sums over regions, which enlarge small logits in passing themselves. */
+const enlarging: Readonly<Partial<Record<LossName, (...args: Parameters<typeof dice>) => Tensor>>> = {
+  dice,
+  "generalized-dice": generalizedDice,
+  jaccard,
+  tversky,
+}
+
 /**
  * "cross-entropy", "cross-entropy + 0.5 dice", "0.7 focal + 0.3 lovasz-softmax".
  * @throws UserError naming the part that is not understood
@@ -122,10 +134,7 @@ export function createObjective(options: ObjectiveOptions): Objective {
     const terms = options.terms.map((term) => {
       const value = isPixelwise(term)
         ? pixelLoss(term.name, logits, target, options, step)
-        : (losses[term.name] as Loss)(atSizeOf(logits, target, options), target, {
-            weight: options.weight,
-            total: totalOf(options),
-          })
+        : regionLoss(term.name, logits, target, options)
       return term.factor === 1 ? value : value.mul(term.factor)
     })
     return terms.reduce((sum, value) => sum.add(value))
@@ -137,20 +146,31 @@ export function createObjective(options: ObjectiveOptions): Objective {
     })
 }
 
+function regionLoss(name: LossName, logits: Tensor, target: Tensor, options: ObjectiveOptions): Tensor {
+  const { weight, alignCorners } = options
+  const common = { weight, total: totalOf(options) }
+  const enlargingLoss = levers.upsampleLoss ? enlarging[name] : undefined
+  if (enlargingLoss) return enlargingLoss(logits, target, { ...common, alignCorners })
+  return (losses[name] as Loss)(atSizeOf(logits, target, options), target, common)
+}
+
 function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: ObjectiveOptions, step: number): Tensor {
   const { weight, reduction = "mean", labelSmoothing = 0, mining, group = alone } = options
   const total = totalOf(options)
   checkWeight(name, logits, weight)
   const common = { weight, reduction, ignoreIndex: IGNORE, total }
   const smoothing = name === "cross-entropy" ? labelSmoothing : 0
-  if (name === "cross-entropy" && !mining && (smoothing > 0 || isSameSize(logits, target))) {
+  const isWeightedSmoothing = smoothing > 0 && weight !== undefined // each class's share of the target has its own weight
+  if (name === "cross-entropy" && !mining && (isWeightedSmoothing || isSameSize(logits, target))) {
     return crossEntropy(atSizeOf(logits, target, options), target, { ...common, labelSmoothing: smoothing })
   }
   let each: Tensor // [N, H, W], weighted
   let nll: Tensor | undefined
-  if (smoothing > 0) {
+  if (isWeightedSmoothing) {
     const large = atSizeOf(logits, target, options)
     each = crossEntropy(large, target, { ...common, labelSmoothing: smoothing, reduction: "none" })
+  } else if (smoothing > 0) {
+    each = negativeLogLikelihood(logits, target, options, smoothing)
   } else {
     nll = negativeLogLikelihood(logits, target, options)
     each = weigh(pixelwise[name]!(nll, options), target, weight, IGNORE)
@@ -183,14 +203,16 @@ function matteLoss(logits: Tensor, alpha: Tensor, options: ObjectiveOptions, ste
   return factor === 1 ? value : value.mul(factor)
 }
 
-/** -log p of each pixel's class, [N, H, W]; of smaller logits as if they were enlarged. */
-function negativeLogLikelihood(logits: Tensor, target: Tensor, options: ObjectiveOptions): Tensor {
+/** -log p of each pixel's class, [N, H, W]; of smaller logits as if they were enlarged. @param labelSmoothing as in crossEntropy */
+function negativeLogLikelihood(logits: Tensor, target: Tensor, options: ObjectiveOptions, labelSmoothing = 0): Tensor {
   // On a GPU a wrong label would end the process; crossEntropy looks at each first.
   if (isSameSize(logits, target) || !levers.upsampleLoss || logits.device !== "cpu") {
-    return crossEntropy(atSizeOf(logits, target, options), target, { ignoreIndex: IGNORE, reduction: "none" })
+    const all = { ignoreIndex: IGNORE, reduction: "none", labelSmoothing } as const
+    return crossEntropy(atSizeOf(logits, target, options), target, all)
   }
   try {
-    return upsampledCrossEntropy(logits, target, { ignoreIndex: IGNORE, alignCorners: options.alignCorners })
+    const { alignCorners } = options
+    return upsampledCrossEntropy(logits, target, { ignoreIndex: IGNORE, alignCorners, labelSmoothing })
   } catch (error) {
     if (error instanceof OpError) checkLabels("crossEntropy", logits, target, IGNORE, error)
     throw error

@@ -1,6 +1,7 @@
-// What the losses of regions and of distances begin and end with: probabilities beside the truth, and a mean over classes.
-import { arange, aten, type Tensor } from "../torch/index.ts"
+// What the losses of regions and of distances begin and end with: probabilities beside the truth or their sums, and a mean over classes.
+import { arange, aten, OpError, type Tensor, upsampledOverlap } from "../torch/index.ts"
 import { checkLabels, checkShapes } from "./check.ts"
+import type { LossOptions } from "./index.ts"
 import { quotient, type Total } from "./totals.ts"
 
 export interface Regions {
@@ -10,6 +11,12 @@ export interface Regions {
   readonly truth: Tensor
   /** [N, 1, H, W] bool: where the pixel is not ignored. */
   readonly counted: Tensor
+}
+
+/** What the losses that are made of sums over regions can be told. */
+export interface OverlapOptions extends LossOptions {
+  /** How logits are enlarged that are smaller than the target: corner pixels on corner pixels, or edges on edges. */
+  alignCorners?: boolean | undefined
 }
 
 /** Sums over batch and pixels together, of those that are not ignored. All are [K]. */
@@ -48,18 +55,30 @@ export function regionsOf(
   }
 }
 
-export function overlapOf({ probability, truth }: Regions, total?: Total): Overlap {
-  const dim = [0, 2, 3]
-  let both = probability.mul(truth).sum({ dim })
-  let predicted = probability.sum({ dim })
-  let actual = truth.sum({ dim }).to({ dtype: probability.dtype })
-  if (total) {
-    const all = total(aten.stack([both, predicted, actual]))
-    both = all.at(0)
-    predicted = all.at(1)
-    actual = all.at(2)
+/**
+ * Checks what a loss was given and sums it up, without keeping the probability of each pixel. Belongs into the loss's tidy().
+ * @param logits [N, K, h, w], before softmax; enlarged to the size of the labels (bilinear)
+ * @throws as regionsOf
+ */
+export function overlapOf(
+  loss: string,
+  logits: Tensor,
+  target: Tensor,
+  { weight, ignoreIndex = 255, alignCorners = false, total }: OverlapOptions,
+): Overlap {
+  checkShapes(loss, logits, target, weight, { isAnySize: true })
+  const looksAtLabels = logits.device === "cpu" && logits.dtype !== "float64" // as the operator of our own does
+  if (!looksAtLabels) checkLabels(loss, logits, target, ignoreIndex)
+  let sums: Tensor // [3, K]
+  try {
+    sums = upsampledOverlap(logits, target, { ignoreIndex, alignCorners })
+  } catch (error) {
+    if (error instanceof OpError) checkLabels(loss, logits, target, ignoreIndex, error)
+    throw error
   }
-  return { both, predicted, actual: actual.clamp({ min: 1 }), present: actual.gt(0) }
+  if (total) sums = total(sums)
+  const actual = sums.at(2)
+  return { both: sums.at(0), predicted: sums.at(1), actual: actual.clamp({ min: 1 }), present: actual.gt(0) }
 }
 
 /**

@@ -2,10 +2,9 @@
 // failure, so that costs more here.
 import { UserError } from "../errors.ts"
 import { aten, type Tensor, tidy } from "../torch/index.ts"
-import type { LossOptions } from "./index.ts"
-import { meanOfPresent, overlapOf, regionsOf } from "./region.ts"
+import { meanOfPresent, type OverlapOptions, overlapOf } from "./region.ts"
 
-export interface TverskyOptions extends LossOptions {
+export interface TverskyOptions extends OverlapOptions {
   /** Price of a false positive. */
   alpha?: number
   /** Price of a false negative. */
@@ -21,7 +20,7 @@ export interface TverskyOptions extends LossOptions {
  * FP_k = sum(p_k (1 - g_k)), FN_k = sum((1 - p_k) g_k), p = softmax(logits). alpha = beta = 1/2 is Dice, both 1 soft IoU.
  * Sums run over batch and pixels together; ignored pixels count in none; classes absent from `target` are skipped.
  * With `weight` the mean is sum_k w_k (...) / sum_k w_k. When all pixels are ignored the loss is 0, and so is its gradient.
- * @param logits [N, K, H, W] float, before softmax
+ * @param logits [N, K, h, w] float, before softmax; of the size of the target, or enlarged to it (bilinear)
  * @param target [N, H, W] int64 in 0..K-1, or `ignoreIndex`
  * @returns scalar [], 0 to 1
  * @throws ShapeError when the sizes of logits, target and weight do not fit
@@ -32,7 +31,7 @@ export interface TverskyOptions extends LossOptions {
 export function tversky(
   logits: Tensor,
   target: Tensor,
-  { weight, ignoreIndex = 255, alpha = 0.3, beta = 0.7, gamma = 1, eps = 1e-5, total }: TverskyOptions = {},
+  { alpha = 0.3, beta = 0.7, gamma = 1, eps = 1e-5, ...options }: TverskyOptions = {},
 ): Tensor {
   if (!(alpha >= 0 && beta > 0 && gamma > 0)) {
     throw new UserError(
@@ -40,12 +39,11 @@ export function tversky(
     )
   }
   return tidy(() => {
-    const regions = regionsOf("tversky", logits, target, { weight, ignoreIndex })
-    const { both, predicted, actual, present } = overlapOf(regions, total)
+    const { both, predicted, actual, present } = overlapOf("tversky", logits, target, options)
     const wrong = predicted.sub(both).mul(alpha).add(actual.sub(both).mul(beta)) // [K]
     const index = both.add(eps).div(both.add(wrong).add(eps))
     const missed = aten.rsub_Scalar(index, 1)
     // At 0 a root has no finite slope, and rounding may lead below it.
-    return meanOfPresent(gamma === 1 ? missed : missed.clamp({ min: 1e-6 }).pow(gamma), present, weight)
+    return meanOfPresent(gamma === 1 ? missed : missed.clamp({ min: 1e-6 }).pow(gamma), present, options.weight)
   })
 }

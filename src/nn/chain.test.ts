@@ -1,7 +1,21 @@
 // Neighbours that run together compute what they compute one by one, and only where nobody can tell.
-import { afterEach, expect, test } from "vitest"
+import { afterEach, describe, expect, test } from "vitest"
+import { AdamW } from "../optim/index.ts"
 import { intercept } from "../torch/dispatch.ts"
-import { fromData, grad, levers, manualSeed, noGrad, randn, record, type Tensor, tidy } from "../torch/index.ts"
+import {
+  aten,
+  fromData,
+  grad,
+  levers,
+  liveTensors,
+  manualSeed,
+  noGrad,
+  ones,
+  randn,
+  record,
+  type Tensor,
+  tidy,
+} from "../torch/index.ts"
 import { BatchNorm2d, Conv2d, chain, Hardswish, ReLU, ReLU6, Sequential } from "./index.ts"
 
 const before = { ...levers }
@@ -161,13 +175,82 @@ test("a class derived from a layer runs as it is", () => {
   })
 })
 
-test("a kernel larger than the map it makes is not scaled", () => {
-  using model = new Sequential(new Conv2d(64, 2, 3, { padding: 1 }), new BatchNorm2d(2)).eval()
+test("a kernel larger than the map it makes is scaled only where it is kept", () => {
+  using model = new Sequential(new Conv2d(64, 2, 3, { padding: 1 }), new BatchNorm2d(2)).eval().requiresGrad_(false)
   tidy(() => {
-    using _ = noGrad()
     const apart = (side: number) => normalises(() => model.call(randn([1, 64, side, side])))
     expect(apart(23)).toBe(true) // 529 pixels, 64 * 9 = 576 weights a channel
     expect(apart(24)).toBe(false)
+    using _ = noGrad()
+    expect(apart(23)).toBe(false)
+    levers.keepFolded = false
+    expect(apart(23)).toBe(true)
+  })
+})
+
+describe("a folded kernel", () => {
+  const build = (channels: number, options = {}) => {
+    const model = new Sequential(new Conv2d(channels, 64, 3, { padding: 1, ...options }), trainedNorm(64))
+    return model.to({ memoryFormat: "channels_last" }).eval()
+  }
+  const made = (model: Sequential, x: Tensor) =>
+    operatorsOf(() => model.call(x)).filter((name) => /fold_batch_norm|winograd_kernels/.test(name))
+
+  test("is made once, also that of convolutions by tiles, and freed with the model", () => {
+    manualSeed(3)
+    const before = liveTensors()
+    tidy(() => {
+      using model = build(64)
+      using _ = noGrad()
+      const x = randn([1, 64, 32, 32]).contiguous({ memoryFormat: "channels_last" })
+      expect(made(model, x)).toEqual(["pixelwise::fold_batch_norm", "pixelwise::winograd_kernels"])
+      expect(made(model, x)).toEqual([])
+      const held = liveTensors()
+      model.train()
+      expect(liveTensors()).toBe(held - 3)
+      model.eval()
+      expect(made(model, x)).toHaveLength(2)
+    })
+    expect(liveTensors()).toBe(before)
+  })
+
+  test("is made again, as it would be from the beginning, whatever has changed", () => {
+    manualSeed(4)
+    tidy(() => {
+      using model = build(48, { bias: true })
+      const [conv, norm] = model.modules as [Conv2d, BatchNorm2d]
+      const x = randn([1, 48, 32, 32]).contiguous({ memoryFormat: "channels_last" })
+      using optimizer = new AdamW([["weight", conv.weight]], 0.1)
+      conv.weight.grad = ones(conv.weight.shape)
+      const other = build(48, { bias: true })
+      const changes: Record<string, () => void> = {
+        weight: () => conv.weight.mul_(2),
+        "one weight, through a view": () => conv.weight.at(0, 0).fill_(3),
+        bias: () => conv.bias!.add_(1),
+        gamma: () => norm.weight.add_(1),
+        beta: () => norm.bias.mul_(-1),
+        "the running mean": () => norm.running_mean.mul_(1.5),
+        "a step of our Adam": () => optimizer.step(),
+        "running statistics, by libtorch's batch-norm, which does not say so": () => {
+          const { weight, bias, running_mean, running_var } = norm
+          aten.batch_norm(randn([4, 64, 8, 8]), weight, bias, running_mean, running_var, true, 0.5, 1e-5, true)
+        },
+        "a state dict": () => model.loadStateDict(other.stateDict()),
+        "the dtype, there and back": () => model.to({ dtype: "bfloat16" }).to({ dtype: "float32" }),
+      }
+      using _ = noGrad()
+      for (const [what, change] of Object.entries(changes)) {
+        const before = model.call(x)
+        change()
+        const after = model.call(x)
+        levers.keepFolded = false
+        const expected = model.call(x)
+        levers.keepFolded = true
+        expect(after.sub(before).abs().max().item(), what).toBeGreaterThan(1e-4)
+        expect(after.sub(expected).abs().max().item(), what).toBe(0)
+      }
+      other.dispose()
+    })
   })
 })
 

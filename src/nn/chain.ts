@@ -1,14 +1,5 @@
 // Modules one after another, of which some neighbours are cheaper together than each by itself.
-import {
-  foldBatchNorm,
-  isGradEnabled,
-  isRecording,
-  type Limits,
-  levers,
-  profileCall,
-  type Tensor,
-  tidy,
-} from "../torch/index.ts"
+import { isGradEnabled, isRecording, type Limits, levers, type Tensor } from "../torch/index.ts"
 import { Conv2d, pair } from "./conv.ts"
 import type { Module } from "./module.ts"
 import { BatchNorm2d, clamp_ } from "./norm.ts"
@@ -26,7 +17,7 @@ export function chain(x: Tensor, ...modules: readonly Module[]): Tensor {
     const [first, second, third] = modules.slice(k, k + 3)
     const limits = limitsOf(second)
     if (is(first, Conv2d) && is(second, BatchNorm2d) && canFold(y, first, second)) {
-      y = folded(y, first, second)
+      y = first.callFolded(y, second)
       const clamps = limitsOf(third)
       if (clamps) clamp_(y, clamps) // nobody else has it
       k += clamps ? 3 : 2
@@ -60,17 +51,10 @@ function canFold(x: Tensor, conv: Conv2d, norm: BatchNorm2d): boolean {
   if (!levers.foldBatchNorm || isRecording() || norm.observer || !norm.isFixed) return false
   const parameters = [conv.weight, conv.bias, norm.weight, norm.bias]
   if (isGradEnabled() && parameters.some((parameter) => parameter?.requiresGrad)) return false
+  if (Conv2d.keepsFolded) return true
   // Folding writes a kernel, batch-norm a map: of few pixels and many channels the kernel is larger.
   const [n, , h, w] = x.shape as [number, number, number, number]
   const [down, right] = pair(conv.stride)
   const [, ...kernel] = conv.weight.shape // [inChannels / groups, height, width]
   return (n * h * w) / (down * right) >= kernel.reduce((product, size) => product * size)
-}
-
-/** norm(conv(x)) with running statistics. */
-function folded(x: Tensor, conv: Conv2d, norm: BatchNorm2d): Tensor {
-  return tidy(() => {
-    const [weight, bias] = foldBatchNorm(conv, norm)
-    return profileCall(conv, () => conv.convolve(x, weight, bias))
-  })
 }

@@ -3,15 +3,21 @@ import {
   aten,
   atrousConv2d,
   autocast,
+  type BatchNormState,
   currentPrecision,
   depthwiseConv2d,
+  foldBatchNorm,
+  foldKey,
   isGradEnabled,
   isRecording,
   levers,
   Parameter,
+  profileCall,
   ShapeError,
   type Tensor,
+  tidy,
   winogradConv2d,
+  winogradKernels,
   zeros,
 } from "../torch/index.ts"
 import * as init from "./init.ts"
@@ -20,6 +26,15 @@ import { Module } from "./module.ts"
 /** One number for both axes, or [height, width]. */
 export type Pair = number | readonly [number, number]
 export const pair = (size: Pair): readonly [number, number] => (typeof size === "number" ? [size, size] : size)
+
+/** What a convolution and the batch-norm behind it are together, kept until one of them changes. */
+interface Folded {
+  readonly key: number
+  readonly weight: Tensor
+  readonly bias: Tensor
+  /** winogradKernels(weight), once they were needed. */
+  kernels: Tensor | null
+}
 
 /**
  * x [N, inChannels, H, W] -> [N, outChannels, H', W'], H' = floor((H + 2 padding - dilation (kernel - 1) - 1) / stride + 1).
@@ -33,6 +48,7 @@ export class Conv2d extends Module {
   readonly padding: Pair | "same"
   readonly dilation: Pair
   readonly groups: number
+  #folded: Folded | null = null
 
   constructor(
     inChannels: number,
@@ -54,11 +70,38 @@ export class Conv2d extends Module {
   }
 
   protected override forward(x: Tensor): Tensor {
-    return this.convolve(x, this.weight, this.bias)
+    return this.#convolve(x, this.weight, this.bias)
   }
 
-  /** The same with another weight and bias, of the same shapes. */
-  convolve(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+  /** Whether callFolded() is cheap from its second call on. */
+  static get keepsFolded(): boolean {
+    return levers.keepFolded && !isGradEnabled()
+  }
+
+  /** norm(call(x)) of a batch-norm with running statistics, as one convolution. */
+  callFolded(x: Tensor, norm: Omit<BatchNormState, "momentum">): Tensor {
+    return profileCall(this, () =>
+      tidy(() => {
+        if (!Conv2d.keepsFolded) return this.#convolve(x, ...foldBatchNorm(this, norm))
+        const key = foldKey(this, norm)
+        if (this.#folded?.key !== key) {
+          this.forget()
+          const [weight, bias] = foldBatchNorm(this, norm)
+          this.#folded = { key, weight: weight.keep(), bias: bias.keep(), kernels: null }
+        }
+        const { weight, bias } = this.#folded
+        return this.#convolve(x, weight, bias, this.#folded)
+      }),
+    )
+  }
+
+  override forget(): void {
+    for (const tensor of [this.#folded?.weight, this.#folded?.bias, this.#folded?.kernels]) tensor?.dispose()
+    this.#folded = null
+  }
+
+  /** @param kept where what is made of the weight can be kept */
+  #convolve(x: Tensor, weight: Tensor, bias: Tensor | null, kept?: Folded): Tensor {
     const { stride, padding, dilation, groups } = this
     if (this.#isDilatedDepthwise && levers.depthwise && isGradEnabled() && !isRecording()) {
       const sides = padding === "same" ? this.#samePadding(x, weight) : pair(padding).flatMap((side) => [side, side])
@@ -67,7 +110,10 @@ export class Conv2d extends Module {
     const rate = this.#rate
     const isFull = currentPrecision() === "float32"
     if (rate !== null && isFull && !isRecording()) {
-      if (levers.winograd && winogradPays(x, weight, rate)) return winogradConv2d(x, weight, bias, rate)
+      if (levers.winograd && winogradPays(x, weight, rate)) {
+        if (kept) kept.kernels ??= winogradKernels(weight).keep()
+        return winogradConv2d(x, weight, bias, rate, kept?.kernels)
+      }
       if (levers.atrous && rate > 1) return atrousConv2d(x, weight, bias, rate)
     }
     if (padding !== "same") {

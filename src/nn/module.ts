@@ -110,7 +110,10 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
   // --- modes ----------------------------------------------------------------------------------------------
 
   train(training = true): this {
-    for (const [, module] of this.namedModules()) module.training = training
+    for (const [, module] of this.namedModules()) {
+      module.training = training
+      module.forget()
+    }
     return this
   }
 
@@ -133,6 +136,7 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
    * axes take the memory format. Gradients are forgotten.
    */
   to({ dtype, device, memoryFormat }: { dtype?: DType; device?: string; memoryFormat?: MemoryFormat }): this {
+    for (const [, module] of this.namedModules()) module.forget()
     tidy(() => {
       using _ = noGrad()
       for (const value of new Set(this.stateDict().values())) {
@@ -146,8 +150,12 @@ export abstract class Module<Input extends readonly unknown[] = [Tensor], Output
 
   /** Frees all parameters and buffers. */
   dispose(): void {
+    for (const [, module] of this.namedModules()) module.forget()
     for (const tensor of this.stateDict().values()) tensor.dispose()
   }
+
+  /** Frees what this module, without its children, keeps of its parameters in another form. */
+  forget(): void {}
 
   [Symbol.dispose](): void {
     this.dispose()

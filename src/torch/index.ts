@@ -13,14 +13,18 @@ export { type Index, type Slice, slice } from "./indexing.ts"
 export {
   adam_,
   atrousConv2d,
+  type BatchNormState,
   batchNormClamp,
   depthwiseConv2d,
   foldBatchNorm,
+  foldKey,
   type Limits,
   squaredDistance,
   upsampledArgmax,
   upsampledCrossEntropy,
+  upsampledOverlap,
   winogradConv2d,
+  winogradKernels,
 } from "./kernels.ts"
 export { levers } from "./levers.ts"
 export { Parameter, StateBuffer } from "./parameter.ts"

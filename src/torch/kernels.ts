@@ -47,6 +47,16 @@ export function foldBatchNorm(
   return dispatch(op, args) as [Tensor, Tensor]
 }
 
+/** A whole number that is another one once foldBatchNorm() would give something else. */
+export function foldKey(
+  { weight, bias }: { readonly weight: Tensor; readonly bias: Tensor | null },
+  norm: Omit<BatchNormState, "momentum">,
+): number {
+  const op = findOperator("pixelwise::fold_key")
+  const args = [weight, bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps]
+  return dispatch(op, args) as number
+}
+
 /**
  * aten.conv2d() that filters each channel by itself, groups = C: a kernel of our own on the CPU, in float32, with channels
  * side by side; elsewhere libtorch's.
@@ -91,25 +101,54 @@ export function atrousConv2d(x: Tensor, weight: Tensor, bias: Tensor | null, dil
  * @param x [N, Cin, H, W]
  * @param weight [Cout, Cin, 3, 3]
  * @param dilation pixels from one tap to the next
+ * @param kernels winogradKernels(weight), which saves making them again where nothing is differentiated
  * @returns [N, Cout, H, W]
  */
-export function winogradConv2d(x: Tensor, weight: Tensor, bias: Tensor | null, dilation: number): Tensor {
-  return dispatch(findOperator("pixelwise::winograd_conv2d"), [x, weight, bias, dilation]) as Tensor
+export function winogradConv2d(
+  x: Tensor,
+  weight: Tensor,
+  bias: Tensor | null,
+  dilation: number,
+  kernels: Tensor | null = null,
+): Tensor {
+  return dispatch(findOperator("pixelwise::winograd_conv2d"), [x, weight, bias, dilation, kernels]) as Tensor
 }
+
+/** What winogradConv2d() makes of its weight; 16/9 as large. Without history. */
+export const winogradKernels = (weight: Tensor): Tensor =>
+  dispatch(findOperator("pixelwise::winograd_kernels"), [weight]) as Tensor
 
 /**
  * The cross-entropy of each pixel of logits that are enlarged bilinearly to the size of the labels, which on the CPU in
  * float32 never exist as a whole.
  * @param logits [N, K, h, w], before softmax
  * @param target [N, H, W] int64 in 0..K-1, or `ignoreIndex`
+ * @param options.labelSmoothing share of the target that is spread evenly over all classes
  * @returns [N, H, W]; 0 where ignored
  */
 export function upsampledCrossEntropy(
   logits: Tensor,
   target: Tensor,
-  { ignoreIndex = 255, alignCorners = false } = {},
+  { ignoreIndex = 255, alignCorners = false, labelSmoothing = 0 } = {},
 ): Tensor {
   const op = findOperator("pixelwise::upsampled_cross_entropy")
+  return dispatch(op, [logits, target, ignoreIndex, alignCorners, labelSmoothing]) as Tensor
+}
+
+/**
+ * Sums over all pixels that are not ignored, of the softmax p of logits that are enlarged bilinearly to the size of the labels:
+ * of p_k where the label is k, of p_k, and how many pixels have the label k. On the CPU in float32 the probabilities never exist as
+ * a whole.
+ * @param logits [N, K, h, w], before softmax
+ * @param target [N, H, W] int64 in 0..K-1, or `ignoreIndex`
+ * @returns [3, K]
+ */
+export function upsampledOverlap(
+  logits: Tensor,
+  target: Tensor,
+  { ignoreIndex = 255, alignCorners = false } = {},
+): Tensor {
+  const op = findOperator("pixelwise::upsampled_overlap")
   return dispatch(op, [logits, target, ignoreIndex, alignCorners]) as Tensor
 }
 

@@ -4,6 +4,8 @@
 export const levers = {
   /** A convolution and the batch-norm behind it become one convolution, where neither learns (nn/chain.ts). */
   foldBatchNorm: true,
+  /** Such a convolution's kernel is kept between calls, for inference (nn/conv.ts). */
+  keepFolded: true,
   /** Batch-norm and the ReLU or ReLU6 behind it are one operator (native/batch-norm.cc). */
   fuseBatchNorm: true,
   /** A parameter's step of Adam is one operator (native/adam.cc). */

@@ -17,9 +17,10 @@ import {
 
 type Options = Parameters<typeof upsampledCrossEntropy>[2]
 
-const composed = (logits: Tensor, target: Tensor, { alignCorners = false }: Options = {}): Tensor => {
+const composed = (logits: Tensor, target: Tensor, options: Options = {}): Tensor => {
+  const { alignCorners = false, labelSmoothing = 0 } = options
   const enlarged = aten.upsample_bilinear2d(logits, [target.size(1), target.size(2)], alignCorners)
-  return aten.cross_entropy_loss(enlarged, target, { reduction: 0, ignoreIndex: 255 })
+  return aten.cross_entropy_loss(enlarged, target, { reduction: 0, ignoreIndex: 255, labelSmoothing })
 }
 
 /** Losses of the pixels, and the gradient of their sum weighted by `dy`. */
@@ -28,10 +29,10 @@ function results(
   logits: Tensor,
   target: Tensor,
   dy: Tensor,
-  { dtype = "float32" as DType, alignCorners = false } = {},
+  { dtype = "float32" as DType, alignCorners = false, labelSmoothing = 0 } = {},
 ) {
   const x = logits.detach().to({ dtype, copy: true }).requiresGrad_()
-  const losses = run(x, target, { alignCorners })
+  const losses = run(x, target, { alignCorners, labelSmoothing })
   const [dx] = grad([losses], [x], { gradients: [dy.to({ dtype })] }) as [Tensor]
   return { losses, dx }
 }
@@ -100,14 +101,19 @@ test.each([
       const target = randint(0, shape[1], [shape[0], ...size])
       target.select(1, 0).fill_(255)
       const dy = randn(target.shape)
-      const truth = results(composed, logits, target, dy, { dtype: "float64", alignCorners })
-      const [ours, libtorchs] = [upsampledCrossEntropy, composed].map((run) =>
-        results(run, logits, target, dy, { alignCorners }),
-      )
-      // A coordinate of up to 11 is a product of two float32, wrong by up to 1.3e-6, and so is the weight that is made of it.
-      for (const name of ["losses", "dx"] as const) {
-        expect(error(ours![name], truth[name]), name).toBeLessThan(2.5e-6)
-        expect(error(libtorchs![name], truth[name]), name).toBeLessThan(2.5e-6)
+      for (const labelSmoothing of [0, 0.3]) {
+        const options = { alignCorners, labelSmoothing }
+        const truth = results(composed, logits, target, dy, { dtype: "float64", ...options })
+        const [ours, libtorchs] = [upsampledCrossEntropy, composed].map((run) =>
+          results(run, logits, target, dy, options),
+        )
+        // A coordinate of up to 11 is a product of two float32, wrong by up to 1.3e-6, and so is the weight that is made of it.
+        // Smoothing makes the largest gradient smaller, and the softmax's part of it no better.
+        const limit = 2.5e-6 / (1 - labelSmoothing)
+        for (const name of ["losses", "dx"] as const) {
+          expect(error(ours![name], truth[name]), name).toBeLessThan(limit)
+          expect(error(libtorchs![name], truth[name]), name).toBeLessThan(limit)
+        }
       }
     })
   }
@@ -179,7 +185,7 @@ test("it has second derivatives", () => {
     const [logits, target] = [randn([1, 3, 3, 3]), randint(0, 3, [1, 6, 6])]
     const penalty = (run: typeof composed, dtype: DType) => {
       const x = logits.detach().to({ dtype, copy: true }).requiresGrad_()
-      const [dx] = grad([run(x, target, { alignCorners: true }).sum()], [x], { createGraph: true })
+      const [dx] = grad([run(x, target, { alignCorners: true, labelSmoothing: 0.2 }).sum()], [x], { createGraph: true })
       return grad([dx!.mul(dx!).sum()], [x])[0]!
     }
     expect(error(penalty(upsampledCrossEntropy, "float32"), penalty(composed, "float64"))).toBeLessThan(1e-5)
@@ -190,6 +196,7 @@ test("what does not fit is an error", () => {
   const logits = randn([1, 3, 2, 2])
   expect(() => upsampledCrossEntropy(logits, randint(0, 3, [2, 4, 4]))).toThrow(OpError)
   expect(() => upsampledCrossEntropy(logits, randn([1, 4, 4]))).toThrow(/int64 target/)
+  expect(() => upsampledCrossEntropy(logits, randint(0, 3, [1, 4, 4]), { labelSmoothing: 1.5 })).toThrow(/share/)
   for (const wrong of [3, -1, 254])
     expect(() => upsampledCrossEntropy(logits, tensor([[[0, wrong]]], { dtype: "int64" }))).toThrow(`label ${wrong}`)
 })
