@@ -60,7 +60,7 @@ for (const [done, { path, flags }] of runs.entries()) {
 }
 
 const results = runs.map((run) => ({ ...run, evaluations: evaluationsOf(RunFolder.open(run.path).records()) }))
-const percent = (value: number | null) => (100 * (value ?? 0)).toFixed(1)
+const percent = (value: number | null) => (value === null ? "-" : (100 * value).toFixed(1))
 const rows = Object.keys(data).flatMap((set) =>
   startsOn(set).map(({ name }) => {
     const same = results.filter((run) => run.set === set && run.name === name)
@@ -102,7 +102,8 @@ writeFileSync(
   `<!-- Written by bench/fine-tuning.ts -->
 # What pretrained weights are worth in ten minutes
 
-LR-ASPP on MobileNetV2 of width 0.35, trained for ${budget} from the defaults (${processor}, ${cores} cores), evaluations included: with an encoder that knows ImageNet, and with random weights. Per cent on the validation split, after
+LR-ASPP on MobileNetV2 of width 0.35, trained for ${budget} from the defaults (${processor}, ${cores} cores), evaluations included:
+with an encoder that knows ImageNet, and with random weights. Per cent on the validation split, after
 the last step and, in brackets, of the best evaluation, whose weights are kept. Of voc2012, 440 training and 180 validation images, seven classes are learned, the others are void; CamVid has
 367 and 101, and eleven classes.
 

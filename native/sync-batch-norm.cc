@@ -13,12 +13,15 @@ namespace {
 // Along the channels of x: [C] to [1, C, 1, 1].
 at::Tensor along_channels(const at::Tensor& values, const at::Tensor& x) { return values.to(x.scalar_type()).view({1, -1, 1, 1}); }
 
+// In fewer bits sums over pixels would be worth nothing, and small deviations from a mean would vanish.
+at::Tensor in_full(const at::Tensor& x) { return x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kHalf ? x.to(at::kFloat) : x; }
+
 struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
                             const at::Tensor& running_mean, const at::Tensor& running_var, double momentum, double eps, int64_t group) {
     const int64_t channels = x.size(1);
     const auto own = static_cast<double>(x.numel() / channels);
-    const auto [own_mean, own_var] = at::batch_norm_update_stats(x, {}, {}, 0);  // the variance is the biased one
+    const auto [own_mean, own_var] = at::batch_norm_update_stats(in_full(x), {}, {}, 0);  // the variance is the biased one
     const at::Tensor m = own_mean.to(at::kDouble), v = own_var.to(at::kDouble);
     // Of the values their number, sum, and sum of squares. In float64, so that mean squares may be subtracted.
     const at::Tensor sums = at::cat({m * own, (v + m * m) * own, at::full({1}, own, m.options())});
@@ -41,9 +44,9 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, const torch::autograd::variable_list& gradients) {
     TORCH_CHECK(!at::GradMode::is_enabled(), "batch-norm over several processes has no second derivative");
     const auto saved = context->get_saved_variables();
-    const at::Tensor &x = saved[0], &weight = saved[1], &mean = saved[2], &var = saved[3], &n = saved[4];
+    const at::Tensor &weight = saved[1], &mean = saved[2], &var = saved[3], &n = saved[4], x = in_full(saved[0]);
     const double eps = context->saved_data["eps"].toDouble();
-    const at::Tensor dy = gradients[0].contiguous(x.suggest_memory_format());
+    const at::Tensor dy = in_full(gradients[0]).contiguous(x.suggest_memory_format());
     // With fixed statistics dx is w s dy alone.
     auto [dx, dweight, dbias] = at::native_batch_norm_backward(dy, x, weight, mean, var, {}, {}, /*train=*/false, eps, {true, true, true});
     const at::Tensor sums = at::stack({dbias.to(at::kDouble), dweight.to(at::kDouble)});
@@ -54,7 +57,7 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
     dx.addcmul_(deviation, along_channels(scale * s * sums[1], x), -1);
     dx.sub_(along_channels(scale * sums[0], x));
     const at::Tensor none;
-    return {dx, dweight, dbias, none, none, none, none, none};
+    return {dx.to(saved[0].scalar_type()), dweight, dbias, none, none, none, none, none};
   }
 };
 

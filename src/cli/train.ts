@@ -65,13 +65,11 @@ Examples:
 
 async function train(options: Options): Promise<void> {
   if (options.nproc !== undefined && options.nproc > 1) {
-    const output = createOutput(options)
     if (membershipFrom(process.env)) {
       throw new UserError("--nproc starts processes, but the environment says that this is one of several already.")
     }
-    process.exitCode = await launch(options.nproc, withoutOption(process.argv.slice(2), "--nproc"), (text) =>
-      output.say(`pixelwise: ${text}`),
-    )
+    const args = withoutOption(process.argv.slice(2), "--nproc")
+    process.exitCode = await launch(options.nproc, args, options)
     return
   }
   let say = (_: string) => {}
@@ -105,17 +103,18 @@ async function train(options: Options): Promise<void> {
     await group.leave()
   } catch (error) {
     output.endProgress()
-    throw withWayOn(await group.fail(error), options.resume ?? options.out)
+    const saved = group.isMain ? "What was reached is saved" : "What was saved last is there"
+    throw withWayOn(await group.fail(error), options.resume ?? options.out, saved)
   }
   if (group.isMain) await finish(result, output, { report: options.report, signal })
   else if (!result.completed) process.exitCode = 130
 }
 
 /** Where the group failed, and something was saved before. */
-function withWayOn(error: unknown, folder: string | undefined): unknown {
+function withWayOn(error: unknown, folder: string | undefined, saved: string): unknown {
   if (!(error instanceof GroupError) || folder === undefined || !existsSync(join(folder, "last.safetensors")))
     return error
-  const text = `${error.message} What was reached is saved. Go on with the same command, but with --resume ${folder}.`
+  const text = `${error.message} ${saved}. Go on with the same command, but with --resume ${folder}.`
   return new GroupError(text, { cause: error })
 }
 

@@ -2,7 +2,7 @@
 // come back from a quantised or exported model look so. Such a layer passes everything on in eval(), but in training it
 // takes the batch's mean and variance away, which nothing gives back: the network forgets what it knew. (Seen: LR-ASPP on
 // folded MobileNetV2 reached 33 % mIoU on CamVid, a smaller one with its statistics 60 %.)
-import { fromData, noGrad, type Tensor, tidy } from "../torch/index.ts"
+import { alone, fromData, type Group, noGrad, type Tensor, tidy } from "../torch/index.ts"
 import type { AnyModule } from "./module.ts"
 import { type BatchNorm2d, batchNormsOf } from "./norm.ts"
 
@@ -24,9 +24,15 @@ export function foldedBatchNorms(module: AnyModule): BatchNorm2d[] {
  * it computes in eval() what it did, and in training about the same. Nothing else changes: it runs in eval mode.
  * @param forward runs the module on one batch; its inputs should look like the training's
  * @param batches how often
+ * @param group the processes that have equal parts of them
  * @returns how many were folded; when none were, nothing runs
  */
-export function unfoldBatchNorms(module: AnyModule, forward: () => void, batches: number): number {
+export function unfoldBatchNorms(
+  module: AnyModule,
+  forward: () => void,
+  batches: number,
+  group: Group = alone,
+): number {
   const norms = foldedBatchNorms(module)
   if (norms.length === 0) return 0
   const modes = Array.from(module.namedModules(), ([, child]) => [child, child.training] as const)
@@ -50,6 +56,10 @@ export function unfoldBatchNorms(module: AnyModule, forward: () => void, batches
   } finally {
     for (const [child, training] of modes) child.training = training
     for (const norm of norms) norm.observer = null
+  }
+  for (const moment of moments) {
+    moment.mean = group.sumNumbers(moment.mean).map((sum) => sum / group.size)
+    moment.square = group.sumNumbers(moment.square).map((sum) => sum / group.size)
   }
   tidy(() => {
     for (const [k, { weight, bias, running_mean, running_var, eps }] of norms.entries()) {

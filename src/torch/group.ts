@@ -12,6 +12,8 @@ export interface Group {
   /** 0 to size - 1. */
   readonly rank: number
   readonly size: number
+  /** Its number among those on this machine, 0 to localSize - 1: which of several GPUs is its own. */
+  readonly localRank: number
   /** How many of them are on this machine, and share its cores and memory. */
   readonly localSize: number
   /** Whether this is rank 0, which writes the files and decides what takes time. */
@@ -23,8 +25,6 @@ export interface Group {
   sumNumbers(values: ArrayLike<number>): Float64Array
   /** What each rank gave, by rank; whatever structuredClone can copy. */
   gather<T>(value: T): T[]
-  /** What rank 0 gave. */
-  fromMain<T>(value: T): T
   /** Each tensor gets rank 0's numbers, in place. */
   copyFromMain(tensors: Iterable<Tensor>): void
   /**
@@ -64,12 +64,12 @@ export class GroupError extends Error {
 export const alone: Group = {
   rank: 0,
   size: 1,
+  localRank: 0,
   localSize: 1,
   isMain: true,
   sum: (x) => x.alias(),
   sumNumbers: (values) => Float64Array.from(values),
   gather: (value) => [value],
-  fromMain: (value) => value,
   copyFromMain: () => {},
   batchNorm: (x, state) => batchNormClamp(x, state, true),
   meanGradients: () => ({ prepare() {}, [Symbol.dispose]() {} }),

@@ -19,20 +19,23 @@ export const groupBackends = (): readonly string[] => native.groupBackends
 const BUCKET = 25 * 2 ** 20
 
 export interface JoinOptions extends Membership {
+  readonly localRank: number
   readonly localSize: number
 }
 
 export class ProcessGroup implements Group {
   readonly rank: number
   readonly size: number
+  readonly localRank: number
   readonly localSize: number
   readonly #rendezvous: Rendezvous
   readonly #timeout: number
   readonly #id: number
 
-  private constructor({ rank, size, localSize, timeout }: JoinOptions, rendezvous: Rendezvous, id: number) {
+  private constructor({ rank, size, localRank, localSize, timeout }: JoinOptions, rendezvous: Rendezvous, id: number) {
     this.rank = rank
     this.size = size
+    this.localRank = localRank
     this.localSize = localSize
     this.#rendezvous = rendezvous
     this.#timeout = timeout
@@ -52,10 +55,12 @@ export class ProcessGroup implements Group {
     const rendezvous = await Rendezvous.of(options, signal)
     const { rank, size, timeout } = options
     try {
-      const id = await native.createGroup(rendezvous.store, rank, size, rendezvous.address, Math.ceil(1000 * timeout))
+      const address = await rendezvous.address()
+      const id = await native.createGroup(rendezvous.store, rank, size, address, Math.ceil(1000 * timeout))
       return new ProcessGroup(options, rendezvous, id)
     } catch (cause) {
       const verdict = await rendezvous.settle({ isLost: true, message: firstLine(cause) })
+      await rendezvous.close()
       throw new GroupError(`The processes could not be connected: ${verdict}.`, { cause })
     }
   }
@@ -97,10 +102,6 @@ export class ProcessGroup implements Group {
       const handles = this.#together(() => native.allGather(this.#id, own.handleFor("gather")))
       return handles.map((handle) => new Tensor(handle).data())
     })
-  }
-
-  fromMain<T>(value: T): T {
-    return this.gather(this.isMain ? value : null)[0] as T
   }
 
   copyFromMain(tensors: Iterable<Tensor>): void {
@@ -155,7 +156,8 @@ const firstLine = (error: unknown): string => (error instanceof Error ? error.me
 
 /** Operators and backward() tell of a lost process, too: by the text of gloo or NCCL, which names its source file. */
 export const isGroupFailure = (error: unknown): boolean =>
-  error instanceof GroupError || messagesOf(error).some((message) => /gloo\/|NCCL/.test(message))
+  error instanceof GroupError ||
+  (!(error instanceof UserError) && messagesOf(error).some((message) => /gloo\/|NCCL/.test(message)))
 
 function messagesOf(error: unknown): string[] {
   return error instanceof Error ? [error.message, ...messagesOf(error.cause)] : []

@@ -73,11 +73,12 @@ export class Rendezvous {
     return this.#store
   }
 
-  /** By which others reach this process; "" for the one that its host name stands for. */
-  get address(): string {
+  /** By which others reach this process. */
+  async address(): Promise<string> {
     const own = this.#members[this.#membership.rank]!.address
-    // Rank 0 may have been told to be found at "localhost", by a cluster that gives the others its real name.
-    return isLoopback(own) && this.#members.some((member) => !isLoopback(member!.address)) ? "" : own
+    // On rank 0's machine its own name may stand for a loopback address (Debian's /etc/hosts), or it was told "localhost".
+    const elsewhere = this.#members.find((member) => !isLoopback(member!.address))
+    return isLoopback(own) && elsewhere ? await addressTowards(elsewhere.address, this.#membership.port) : own
   }
 
   async #announce(): Promise<void> {
@@ -127,7 +128,7 @@ export class Rendezvous {
   }
 
   async #beWelcomed(signal?: AbortSignal): Promise<void> {
-    const { rank, timeout } = this.#membership
+    const { rank, size, timeout } = this.#membership
     const end = performance.now() + 1000 * timeout + LAST_WORDS
     while (performance.now() < end) {
       const start = await this.#hear<{ members?: Member[]; problem?: string }>("start").catch((cause: unknown) => {
@@ -135,7 +136,10 @@ export class Rendezvous {
       })
       if (start?.members) {
         this.#members.push(...start.members)
-        return
+        if (start.members.length === size) return
+        throw new UserError(
+          `Rank ${rank} was told that there are ${size} processes, and rank 0 that there are ${start.members.length}. Start all with the same number.`,
+        )
       }
       if (start?.problem) {
         await this.#say(`heard/${rank}`, true)
@@ -157,7 +161,8 @@ export class Rendezvous {
       await this.#say(`ending/${rank}`, own)
       if (!own.isLost && rank !== 0) return own.message // the others will hear
       if (rank !== 0) {
-        const end = performance.now() + 2 * LAST_WORDS
+        // Rank 0 may be saving first.
+        const end = performance.now() + 1000 * this.#membership.timeout + 2 * LAST_WORDS
         while (performance.now() < end) {
           const verdict = await this.#hear<string>("verdict")
           if (verdict !== null) {

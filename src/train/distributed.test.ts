@@ -30,7 +30,7 @@ test("nothing in the environment, or a world of one: a process by itself", () =>
 })
 
 test("torchrun", () => {
-  expect(membershipFrom(torchrun)).toEqual({ rank: 5, size: 8, localSize: 4, host: "node1", port: 29500 })
+  expect(membershipFrom(torchrun)).toEqual({ rank: 5, size: 8, localRank: 1, localSize: 4, host: "node1", port: 29500 })
 })
 
 test("torchrun that keeps the store itself", () => {
@@ -45,12 +45,12 @@ test("Kubernetes' PyTorchJob, which says nothing of the machine", () => {
   expect([LOCAL_RANK, LOCAL_WORLD_SIZE, membershipFrom(job)]).toEqual([
     "1",
     "4",
-    { rank: 5, size: 8, localSize: 1, host: "node1", port: 29500 },
+    { rank: 5, size: 8, localRank: 0, localSize: 1, host: "node1", port: 29500 },
   ])
 })
 
 test("Slurm: the first node of the job, a port by the job's number", () => {
-  expect(membershipFrom(slurm)).toEqual({ rank: 5, size: 8, localSize: 2, host: "node03", port: 16_711 })
+  expect(membershipFrom(slurm)).toEqual({ rank: 5, size: 8, localRank: 1, localSize: 2, host: "node03", port: 16_711 })
   expect(membershipFrom({ ...slurm, SLURM_JOB_ID: "98765432", SLURM_STEP_ID: "3" })).toMatchObject({
     port: 12_000 + ((98765432 + 3 * 97) % 20_000),
   })

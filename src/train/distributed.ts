@@ -62,7 +62,7 @@ function fromTorchrun(env: Environment): Omit<JoinOptions, "timeout"> | null {
       `This is rank ${rank} of ${size} processes, but ${missing.join(" and ")} ${missing.length === 1 ? "is" : "are"} not set: where is rank 0?`,
     )
   }
-  const place = { rank, size, localSize, host: env.MASTER_ADDR, port: whole(env, "MASTER_PORT", 1, 65535) }
+  const place = { rank, size, localRank, localSize, host: env.MASTER_ADDR, port: whole(env, "MASTER_PORT", 1, 65535) }
   // torchrun keeps the store itself in some of its modes, and starts all processes again when one has failed.
   const name = env.TORCHELASTIC_RESTART_COUNT ?? ""
   return env.TORCHELASTIC_USE_AGENT_STORE === "True" ? { ...place, hasStore: true, name } : place
@@ -91,7 +91,7 @@ function fromSlurm(env: Environment): Omit<JoinOptions, "timeout"> | null {
   const localSize = perNode[env.SLURM_NODEID ? whole(env, "SLURM_NODEID", 0) : 0] ?? 1
   const localRank = env.SLURM_LOCALID ? whole(env, "SLURM_LOCALID", 0) : 0
   if (localRank > rank) throw new UserError(`SLURM_LOCALID is ${localRank}, but SLURM_PROCID is only ${rank}.`)
-  return { rank, size, localSize, host, port }
+  return { rank, size, localRank, localSize, host, port }
 }
 
 /** Of Slurm's list of nodes the first: node03 of "node[03-05,09],other1". */

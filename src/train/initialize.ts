@@ -6,7 +6,7 @@ import type { Loader } from "../data/loader.ts"
 import { UserError } from "../errors.ts"
 import { deviceOf, encoderNameOf, encoderState, findEncoder, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf, unfoldBatchNorms } from "../nn/index.ts"
-import { fromData, loadWeightFile, type Tensor } from "../torch/index.ts"
+import { fromData, type Group, loadWeightFile, type Tensor } from "../torch/index.ts"
 import {
   type FetchOptions,
   findWeights,
@@ -173,7 +173,7 @@ export function freezeLayers({ backbone }: SegmentationModel, stride: number): v
 const UNFOLD_BATCHES = 8
 
 /** Gives the encoder's folded batch-norm statistics from training images. @returns how many layers were folded */
-export async function unfoldEncoder(model: SegmentationModel, loader: Loader): Promise<number> {
+export async function unfoldEncoder(model: SegmentationModel, loader: Loader, group: Group): Promise<number> {
   const { backbone } = model
   if (!backbone) return 0
   const device = deviceOf(model)
@@ -185,7 +185,7 @@ export async function unfoldEncoder(model: SegmentationModel, loader: Loader): P
       if (images.length === UNFOLD_BATCHES) break
     }
     let next = 0
-    return unfoldBatchNorms(backbone, () => backbone.call(images[next++]!), images.length)
+    return unfoldBatchNorms(backbone, () => backbone.call(images[next++]!), images.length, group)
   } finally {
     for (const image of images) image.dispose()
   }

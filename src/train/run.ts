@@ -159,7 +159,8 @@ async function execute(
   const { signal, group = alone } = options
   if (asked.threads !== null) setThreads(asked.threads)
   else if (group.size > 1 && !process.env.OMP_NUM_THREADS) setThreads(coresOf(group))
-  const { precision, device } = asked
+  const { precision } = asked
+  const device = asked.device === "cuda" && group.size > 1 ? `cuda:${group.localRank}` : asked.device
   checkDevice(device)
   checkPrecision(precision, device)
   if (device !== "cpu") setCudnnBenchmark(true)
@@ -271,7 +272,7 @@ async function execute(
   if (isFolded) {
     const folded = "The weights' batch-norm is folded (weight 1, mean 0, variance 1)"
     if (config.batchNorm === "unfold") {
-      const layers = await unfoldEncoder(model, trainLoader)
+      const layers = await unfoldEncoder(model, trainLoader, group)
       onNotice?.(`${folded}: ${layers} layers got statistics from training images, so that they can learn.`)
     } else if (config.batchNorm === "train") {
       onNotice?.(
@@ -323,6 +324,7 @@ async function execute(
   const trainer = new Trainer({
     model,
     group,
+    seed: config.seed,
     optimizer,
     average,
     objective: objectiveOf(config, { weight, group }),

@@ -39,7 +39,7 @@ export async function* inStep<T>(
 }
 
 /** What may differ between the processes: where they find the data, and what of their machines they use. */
-const ownMatters: readonly string[] = ["data", "threads", "workers", "cache"] satisfies (keyof TrainConfig)[]
+const ownMatters: readonly string[] = ["data", "device", "threads", "workers", "cache"] satisfies (keyof TrainConfig)[]
 
 /**
  * Every process must train the same model in the same way on the same images.

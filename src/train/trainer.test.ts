@@ -11,7 +11,7 @@ import type { Objective } from "../losses/objective.ts"
 import type { SegmentationModel, SegmentationOutput } from "../models/index.ts"
 import { BatchNorm2d, Conv2d, Dropout, Module, ReLU, Sequential } from "../nn/index.ts"
 import { GradScaler, poly, SGD } from "../optim/index.ts"
-import { liveTensors, manualSeed, memory, noGrad, type Tensor, tidy } from "../torch/index.ts"
+import { alone, liveTensors, manualSeed, memory, noGrad, rand, type Tensor, tidy } from "../torch/index.ts"
 import { loadSafetensors } from "../torch/safetensors.ts"
 import { parseConfig } from "./config.ts"
 import { RunFolder, type StepRecord } from "./run-folder.ts"
@@ -97,6 +97,26 @@ function trainerOf(name: string, { resume = false, ...parts }: Partial<TrainerPa
 
 const losses = (run: RunFolder) =>
   run.records().flatMap((record) => (record.kind === "step" ? [(record as StepRecord).loss] : []))
+
+test("each process above rank 0 draws numbers of its own, by seed and step", async () => {
+  const drawnBy = async (rank: number, seed: number) => {
+    const drawn: number[] = []
+    const { trainer } = trainerOf(`rank-${rank}-${seed}-${Math.random()}`, {
+      group: { ...alone, rank },
+      seed,
+      length: { steps: 3 },
+      objective({ logits }, { labels }) {
+        drawn.push(tidy(() => rand([1]).item()))
+        return crossEntropy(logits, labels)
+      },
+    })
+    await trainer.train()
+    return drawn
+  }
+  const all = [await drawnBy(1, 0), await drawnBy(2, 0), await drawnBy(3, 0), await drawnBy(1, 1)].flat()
+  expect(new Set(all).size).toBe(12)
+  expect(await drawnBy(2, 0)).toEqual(all.slice(3, 6))
+})
 
 /** Everything that a run's last state holds, but its times. */
 const lastState = (run: RunFolder) =>

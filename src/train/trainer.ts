@@ -1,6 +1,7 @@
 // The Trainer: steps, evaluations between them, the best weights kept, a stop at any time without loss.
 // It knows nothing of file formats or of the command line: it is given batches, and a way to evaluate.
 import { type Batch, joinBatches } from "../data/batch.ts"
+import { randomFor } from "../data/random.ts"
 import { copyFileAtomic } from "../files.ts"
 import type { Objective } from "../losses/objective.ts"
 import type { Scores } from "../metrics/index.ts"
@@ -54,6 +55,8 @@ export interface TrainerParts {
    * and what is wanted of one (a stop) is done by all after the same step. Default: there is only this one.
    */
   readonly group?: Group
+  /** Of the numbers that dropout draws in the processes above rank 0; rank 0's generator is seeded by the caller. Default: 0. */
+  readonly seed?: number
   readonly optimizer: Optimizer
   /** Averages of the model's weights: what is evaluated and kept as best, where given. */
   readonly average?: AveragedState | undefined
@@ -294,8 +297,10 @@ export class Trainer {
     optimizer.zeroGrad()
     this.#statistics.keep()
     this.#rng = rngState().keep()
-    // Other numbers than rank 0's, whose generator is the run's; by the step, so that a resumed run draws them again.
-    if (this.#group.rank > 0) manualSeed(this.#group.rank * 2 ** 32 + this.#state.step)
+    // Other numbers than rank 0's, whose generator is the run's; by the step, so that a resumed run draws them again. The
+    // generator of the CPU takes 32 bits.
+    const { rank } = this.#group
+    if (rank > 0) manualSeed(Math.floor(2 ** 32 * randomFor(this.#parts.seed ?? 0, rank, this.#state.step).uniform()))
   }
 
   /**

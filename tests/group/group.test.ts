@@ -25,7 +25,6 @@ test.each([2, 3])("sums with a gradient, gathered values, rank 0's: %i processes
       gradient: [total, 10 * total, 100 * total], // of all ranks' results
       numbers: [(size * (size - 1)) / 2, size * 2 ** 52],
       gathered: Array.from({ length: size }, (_, rank) => ({ rank, text: "x".repeat(rank) })),
-      fromMain: "of 0",
       copied: 0,
     })
   }
@@ -36,6 +35,26 @@ test.each([2, 3])("batch-norm over %i processes is that of the whole batch, forw
     // float64 rounds by 1.1e-16, and the largest mean square is 13,000 times its variance.
     for (const [name, value] of Object.entries(differences)) expect(value as number, name).toBeLessThan(5e-12)
   }
+})
+
+test("in bfloat16 its statistics and sums are float32 all the same", async () => {
+  for (const differences of await valuesOf("batchNormOfFewBits", 2)) {
+    const { y, dx, mean, variance } = differences as Record<"y" | "dx" | "mean" | "variance", number>
+    for (const rounded of [y, dx]) expect(rounded).toBeLessThan(2 ** -8) // the results alone are rounded, to 8 bits
+    expect(mean).toBeLessThan(1e-6)
+    expect(variance).toBeLessThan(1e-4) // of 0.75 beside a mean of 100
+  }
+})
+
+test("statistics of one's own images become the mean over all; folded batch-norm is unfolded by all images", async () => {
+  const values = await valuesOf("statistics", 2)
+  for (const { own, mean, unfolded, byOne } of values) {
+    const [first, second] = own as [number[], number[]]
+    expect(first).not.toEqual(second)
+    for (const [c, value] of (mean as number[]).entries()) expect(value).toBeCloseTo((first[c]! + second[c]!) / 2, 6)
+    for (const [k, value] of (unfolded as number[]).entries()) expect(value).toBeCloseTo(byOne[k], 5)
+  }
+  expect(values[0].mean).toEqual(values[1].mean)
 })
 
 describe("losses of a batch that is spread unevenly over two processes", () => {
@@ -73,7 +92,15 @@ test("a build without process groups says how to get them", async () => {
   const built = native.groupBackends
   native.groupBackends = []
   try {
-    const join = ProcessGroup.join({ rank: 0, size: 2, localSize: 2, host: "127.0.0.1", port: 1, timeout: 1 })
+    const join = ProcessGroup.join({
+      rank: 0,
+      size: 2,
+      localRank: 0,
+      localSize: 2,
+      host: "127.0.0.1",
+      port: 1,
+      timeout: 1,
+    })
     await expect(join).rejects.toThrow(
       /^This build .* gloo headers were missing .* libgloo-dev\) and run npm run setup\.$/,
     )
@@ -127,7 +154,7 @@ test("where somebody else keeps the store, as torchrun does, rank 0 is a guest t
   const store = await native.openStore("127.0.0.1", port, true, 5000, "torchrun's own")
   const members = [0, 1].map((rank) => startMember("collectives", rank, { size: 2, port, hasStore: true }))
   for (const { error, value } of await Promise.all(members.map(({ ended }) => ended))) {
-    expect([error, value.fromMain]).toEqual([undefined, "of 0"])
+    expect([error, value.copied]).toEqual([undefined, 0])
   }
   await native.closeStore(store)
 })
@@ -137,7 +164,15 @@ test("a port that is taken is told in words", async () => {
   const { createServer } = await import("node:net")
   const server = createServer().listen(port)
   try {
-    const join = ProcessGroup.join({ rank: 0, size: 2, localSize: 2, host: "127.0.0.1", port, timeout: 2 })
+    const join = ProcessGroup.join({
+      rank: 0,
+      size: 2,
+      localRank: 0,
+      localSize: 2,
+      host: "127.0.0.1",
+      port,
+      timeout: 2,
+    })
     await expect(join).rejects.toThrow(`Port ${port} of this machine is taken`)
     await expect(join).rejects.toThrow(UserError)
   } finally {
@@ -146,7 +181,7 @@ test("a port that is taken is told in words", async () => {
 })
 
 test("one process is a group, too", async () => {
-  expect([alone.rank, alone.size, alone.isMain, alone.gather(3), alone.fromMain(4)]).toEqual([0, 1, true, [3], 4])
+  expect([alone.rank, alone.size, alone.isMain, alone.gather(3)]).toEqual([0, 1, true, [3]])
   expect([...alone.sumNumbers([1, 2])]).toEqual([1, 2])
   const error = new Error("as it is")
   expect(await alone.fail(error)).toBe(error)

@@ -2,11 +2,20 @@
 import { setTimeout as sleep } from "node:timers/promises"
 import { losses } from "../../src/losses/index.ts"
 import { createObjective } from "../../src/losses/objective.ts"
-import { BatchNorm2d, batchNormsOf, Conv2d, ReLU, Sequential } from "../../src/nn/index.ts"
+import {
+  BatchNorm2d,
+  batchNormsOf,
+  Conv2d,
+  KeptStatistics,
+  ReLU,
+  Sequential,
+  unfoldBatchNorms,
+} from "../../src/nn/index.ts"
 import {
   fromData,
   type Group,
   GroupError,
+  grad,
   liveTensors,
   memory,
   Parameter,
@@ -55,7 +64,6 @@ const scenarios: Record<string, Scenario> = {
         gradient: x.grad!.toArray(),
         numbers: [...group.sumNumbers([group.rank, 2 ** 52])],
         gathered: group.gather({ rank: group.rank, text: "x".repeat(group.rank) }),
-        fromMain: group.fromMain(`of ${group.rank}`),
         copied: copied.item(),
       }
     })
@@ -88,6 +96,65 @@ const scenarios: Record<string, Scenario> = {
         dbias: difference(group.sum(own[3]), dbias),
         mean: difference(own[4], mean),
         variance: difference(own[5], variance),
+      }
+    })
+  },
+
+  /** The same in bfloat16, as autocast gives it, against float32 of the rounded numbers. */
+  batchNormOfFewBits(group) {
+    return tidy(() => {
+      const shape = [2 * group.size, 3, 16, 16]
+      const rounded = (x: Tensor) => x.to({ dtype: "bfloat16" })
+      const whole = rounded(
+        drawn(1, shape)
+          .mul(3)
+          .add(tensor([100, -2, 0]).view([1, 3, 1, 1])),
+      )
+      const slope = rounded(drawn(2, shape))
+      const run = (x: Tensor, dy: Tensor, over: Group | null) => {
+        const norm = new BatchNorm2d(3, { momentum: 1 })
+        if (over) norm.group = over
+        x.requiresGrad_()
+        const y = norm.call(x)
+        const [dx] = grad([y], [x], { gradients: [dy] }) as [Tensor]
+        return [y.detach(), dx, norm.running_mean, norm.running_var].map((each) => each.to({ dtype: "float32" }))
+      }
+      const full = (x: Tensor) => x.detach().to({ dtype: "float32" })
+      const [y, dx, mean, variance] = run(full(whole), full(slope), null) as [Tensor, Tensor, Tensor, Tensor]
+      const own = run(partOf(whole.detach(), group), partOf(slope, group), group) as [Tensor, Tensor, Tensor, Tensor]
+      return {
+        y: difference(own[0], partOf(y, group)),
+        dx: difference(own[1], partOf(dx, group)),
+        mean: difference(own[2], mean),
+        variance: difference(own[3], variance),
+      }
+    })
+  },
+
+  /** What batch-norms learn of each process's own images, and what folded ones are given, are of all processes' images. */
+  statistics(group) {
+    return tidy(() => {
+      const images = Array.from({ length: group.size }, (_, rank) =>
+        drawn(10 + rank, [2, 3, 4, 4])
+          .mul(rank + 1)
+          .to({ dtype: "float32" }),
+      )
+      const norm = new BatchNorm2d(3)
+      norm.call(images[group.rank]!)
+      const own = group.gather(norm.running_mean.toArray())
+      new KeptStatistics(norm).meanOver(group)
+      const unfold = (some: readonly Tensor[], over?: Group) => {
+        const folded = new BatchNorm2d(3)
+        folded.bias.setData(tensor([1, 2, 3]))
+        let next = 0
+        unfoldBatchNorms(folded, () => folded.call(some[next++]!), some.length, over)
+        return [...folded.stateDict()].flatMap(([, tensor]) => tensor.toArray() as number[])
+      }
+      return {
+        own,
+        mean: norm.running_mean.toArray(),
+        unfolded: unfold([images[group.rank]!], group),
+        byOne: unfold(images),
       }
     })
   },
@@ -221,7 +288,7 @@ const { data, ...membership } = JSON.parse(process.env.MEMBER!)
 const tell = (value: object) => console.log(JSON.stringify(value))
 let group: Group | undefined
 try {
-  group = await ProcessGroup.join({ localSize: membership.size, ...membership })
+  group = await ProcessGroup.join({ localRank: membership.rank, localSize: membership.size, ...membership })
   tell({ joined: true })
   const value = await scenarios[process.argv[2]!]!(group, data)
   await group.leave()
