@@ -4,6 +4,7 @@ import { once } from "node:events"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { createInterface } from "node:readline"
 import { sum } from "../src/arrays.ts"
+import { givenEnvironment } from "../src/torch/native.ts"
 
 /** A question goes in as one line, the answer comes out as one. */
 export class Contestant {
@@ -11,7 +12,7 @@ export class Contestant {
   readonly #lines: AsyncIterator<string>
 
   constructor(program: string, args: readonly string[]) {
-    this.#process = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] })
+    this.#process = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"], env: givenEnvironment() })
     this.#process.on("error", ({ message }) => {
       console.error(`cannot start ${program}: ${message}. Install python3-torch, or name another Python: --python`)
       process.exit(2)

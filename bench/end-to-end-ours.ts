@@ -8,7 +8,7 @@ import { createInterface } from "node:readline"
 import { openVocFolder, VocFolder } from "../src/data/voc-folder.ts"
 import { evaluate, evaluationLoader } from "../src/infer/evaluate.ts"
 import { meanIoU } from "../src/metrics/scores.ts"
-import { createModel, preferredMemoryFormat } from "../src/models/index.ts"
+import { createModel } from "../src/models/index.ts"
 import { setThreads } from "../src/torch/index.ts"
 import { parseConfig } from "../src/train/config.ts"
 import { startRun } from "../src/train/run.ts"
@@ -21,7 +21,6 @@ async function evaluateSplit(): Promise<void> {
   const dataset = new VocFolder({ ...files, ids: files.ids.slice(0, Number(images)) })
   const numClasses = labelMap.classes.length
   using model = createModel(name, { numClasses }).eval()
-  model.to({ memoryFormat: preferredMemoryFormat() })
   const start = performance.now()
   await using loader = evaluationLoader(dataset)
   meanIoU(await evaluate(model, loader.pass(), numClasses))

@@ -5,6 +5,7 @@ import { execFileSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import { Loader } from "../src/data/loader.ts"
 import { openVocFolder, VocFolder } from "../src/data/voc-folder.ts"
+import { givenEnvironment } from "../src/torch/native.ts"
 import { Contestant } from "./contestant.ts"
 import type { Measure } from "./rounds.ts"
 
@@ -55,7 +56,8 @@ const loading = (from: "files" | "memory", target?: number): FileWorkload => ({
     for (let pass = 0; pass < (from === "memory" ? 6 : 1); pass++) await ours()
     const numbers = [dataset.ids.length, BATCH, threads, CROP].map(String)
     const script = [here("loader_torchvision.py"), data, "train", ...numbers, from]
-    const theirs = async () => 1000 / Number(execFileSync(python, script, { encoding: "utf8" }))
+    const theirs = async () =>
+      1000 / Number(execFileSync(python, script, { encoding: "utf8", env: givenEnvironment() }))
     return { sides: [ours, theirs], [Symbol.asyncDispose]: () => loader[Symbol.asyncDispose]() }
   },
 })

@@ -7,7 +7,7 @@ import { parseArgs } from "node:util"
 import { median } from "../src/arrays.ts"
 import { table } from "../src/cli/output.ts"
 import { createObjective } from "../src/losses/objective.ts"
-import { callAtStride, callIn, createModel, type ModelOptions, preferredMemoryFormat } from "../src/models/index.ts"
+import { callAtStride, callIn, createModel, type ModelOptions } from "../src/models/index.ts"
 import { AdamW } from "../src/optim/index.ts"
 import { buildInfo, noGrad, type Precision, randint, randn, setThreads, tidy } from "../src/torch/index.ts"
 
@@ -56,7 +56,6 @@ const rows: string[][] = []
 for (const [name, { model: kind, options, step, inference }] of Object.entries(workloads)) {
   if (values.only !== undefined && values.only !== name) continue
   using model = createModel(kind, { ...options, numClasses: 21 })
-  model.to({ memoryFormat: preferredMemoryFormat() })
   using optimizer = new AdamW(model.namedParameters(), 1e-3)
   const objective = createObjective({ terms: [{ name: "cross-entropy", factor: 1 }] })
   const [n, h, w] = step

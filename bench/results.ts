@@ -70,7 +70,7 @@ export function keep(machine: Machine, result: Result): void {
 }
 
 /** Of table and chart. */
-const order = [...Object.keys(workloads), ...Object.keys(fileWorkloads), "camvid-score"]
+const order = [...Object.keys(workloads), ...Object.keys(fileWorkloads), "camvid-score", "camvid-score-defaults"]
 
 function chart({ processor, threads, libtorch }: Machine, results: readonly Result[]): string {
   const title = `Times as fast as PyTorch: ${processor}, ${threads} threads, libtorch ${libtorch.ours}`

@@ -2,7 +2,7 @@
 
 import { segment } from "../src/infer/segment.ts"
 import { createObjective } from "../src/losses/objective.ts"
-import { callAtStride, createModel, type ModelOptions, preferredMemoryFormat } from "../src/models/index.ts"
+import { callAtStride, createModel, type ModelOptions } from "../src/models/index.ts"
 import { SGD } from "../src/optim/index.ts"
 import { aten, type levers, randint, randn, tidy } from "../src/torch/index.ts"
 
@@ -49,7 +49,6 @@ const overhead: Workload = {
 function create({ model: name, ...options }: Network, mode: "train" | "eval") {
   const model = createModel(name, { numClasses: CLASSES, ...options })
   model.train(mode === "train")
-  model.to({ memoryFormat: preferredMemoryFormat() })
   return { model, parameters: model.parameters().reduce((sum, { numel }) => sum + numel, 0) }
 }
 
@@ -112,7 +111,7 @@ const inference = (
 })
 
 const inTraining = ["fuseBatchNorm", "sideBySide", "winograd"] as const
-const inInference = ["foldBatchNorm", "sideBySide", "winograd"] as const
+const inInference = ["foldBatchNorm", "keepFolded", "sideBySide", "winograd"] as const
 const list: readonly Workload[] = [
   training(
     "deeplabv3-r50",

@@ -273,7 +273,7 @@ at::Tensor depthwise_conv2d(const at::Tensor& x, const at::Tensor& weight, const
   const auto fits = [](at::IntArrayRef list, int64_t least) { return std::all_of(list.begin(), list.end(), [&](int64_t n) { return n >= least && n < (1 << 20); }); };
   TORCH_CHECK(fits(stride, 1) && fits(dilation, 1) && fits(padding, 0), "depthwise_conv2d: stride ", stride, ", padding ", padding, ", dilation ", dilation);
 #if HAS_VECTORS
-  if (x.is_cpu() && x.scalar_type() == at::kBFloat16)
+  if (x.is_cpu() && x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kFloat)
     return depthwise_conv2d(x.to(at::kFloat), weight, bias, stride, padding, dilation).to(at::kBFloat16);
   const auto is_float = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
   bool is_ours = is_float(x) && is_float(weight) && channels > 1 && x.numel() > 0 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast &&

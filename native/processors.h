@@ -21,7 +21,7 @@
 
 // Eight numbers in registers. A compiler left to itself keeps sums over channels in memory, which takes eight times as long.
 // Not every compiler has such types: without them libtorch's operators do the work.
-#if defined(__GNUC__)
+#if defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)
 #define HAS_VECTORS 1
 #include <cstdint>
 

@@ -1,5 +1,6 @@
 // What the losses of regions and of distances begin and end with: probabilities beside the truth or their sums, and a mean over classes.
-import { arange, aten, OpError, type Tensor, upsampledOverlap } from "../torch/index.ts"
+import { interpolate } from "../nn/index.ts"
+import { arange, aten, levers, OpError, type Tensor, upsampledOverlap } from "../torch/index.ts"
 import { checkLabels, checkShapes } from "./check.ts"
 import type { LossOptions } from "./index.ts"
 import { quotient, type Total } from "./totals.ts"
@@ -67,6 +68,10 @@ export function overlapOf(
   { weight, ignoreIndex = 255, alignCorners = false, total }: OverlapOptions,
 ): Overlap {
   checkShapes(loss, logits, target, weight, { isAnySize: true })
+  if (!levers.upsampleLoss) {
+    const large = interpolate(logits, [target.size(1), target.size(2)], { alignCorners })
+    return overlapFrom(sumsOf(regionsOf(loss, large, target, { weight, ignoreIndex })), total)
+  }
   const looksAtLabels = logits.device === "cpu" && logits.dtype !== "float64" // as the operator of our own does
   if (!looksAtLabels) checkLabels(loss, logits, target, ignoreIndex)
   let sums: Tensor // [3, K]
@@ -76,7 +81,18 @@ export function overlapOf(
     if (error instanceof OpError) checkLabels(loss, logits, target, ignoreIndex, error)
     throw error
   }
-  if (total) sums = total(sums)
+  return overlapFrom(sums, total)
+}
+
+/** [3, K], as upsampledOverlap() gives it. */
+function sumsOf({ probability, truth }: Regions): Tensor {
+  const each = [probability.mul(truth), probability, truth.to({ dtype: probability.dtype })]
+  return aten.stack(each.map((values) => values.sum({ dim: [0, 2, 3] })))
+}
+
+/** @param own [3, K] of this process */
+function overlapFrom(own: Tensor, total: Total | undefined): Overlap {
+  const sums = total ? total(own) : own
   const actual = sums.at(2)
   return { both: sums.at(0), predicted: sums.at(1), actual: actual.clamp({ min: 1 }), present: actual.gt(0) }
 }

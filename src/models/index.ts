@@ -1,5 +1,6 @@
 // The models by name. To add one: write its file beside unet.ts and add one line here; the command line, the
 // configuration's types and the contract tests follow.
+
 import { didYouMean, UserError } from "../errors.ts"
 import { tidy } from "../torch/index.ts"
 import { DeepLabV3 } from "./deeplabv3.ts"
@@ -10,6 +11,7 @@ import { FCNSkip } from "./fcn-skip.ts"
 import { ImagePyramid, type PyramidMerge } from "./image-pyramid.ts"
 import { LinkNet } from "./linknet.ts"
 import { LRASPP } from "./lraspp.ts"
+import { preferredMemoryFormat } from "./memory-format.ts"
 import type { SegmentationModel } from "./model.ts"
 import { PSPNet } from "./pspnet.ts"
 import { SegNet } from "./segnet.ts"
@@ -173,6 +175,7 @@ export function createModel(name: string, options: ModelOptions): SegmentationMo
     throw new UserError("pyramidMerge is about imagePyramid, which is not given.")
   return tidy(() => {
     const model = createPlain(entry, encoderName, given)
+    model.to({ memoryFormat: preferredMemoryFormat() })
     model.alignCorners = alignCorners
     if (imagePyramid === undefined) return model
     try {
@@ -242,7 +245,6 @@ export { FCNSkip, type FCNSkipOptions } from "./fcn-skip.ts"
 export { ImagePyramid, type ImagePyramidOptions, type PyramidMerge, pyramidMerges } from "./image-pyramid.ts"
 export { LinkNet } from "./linknet.ts"
 export { LRASPP } from "./lraspp.ts"
-export { preferredMemoryFormat } from "./memory-format.ts"
 export {
   callAtStride,
   callIn,

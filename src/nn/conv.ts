@@ -104,7 +104,7 @@ export class Conv2d extends Module {
   #convolve(x: Tensor, weight: Tensor, bias: Tensor | null, kept?: Folded): Tensor {
     const { stride, padding, dilation, groups } = this
     if (this.#isDilatedDepthwise && levers.depthwise && isGradEnabled() && !isRecording()) {
-      const sides = padding === "same" ? this.#samePadding(x, weight) : pair(padding).flatMap((side) => [side, side])
+      const sides = padding === "same" ? this.#samePadding(x, weight) : twice(padding)
       return depthwiseConv2d(x, weight, { bias, stride: pair(stride), padding: sides, dilation: pair(dilation) })
     }
     const rate = this.#rate
@@ -116,15 +116,14 @@ export class Conv2d extends Module {
       }
       if (levers.atrous && rate > 1) return atrousConv2d(x, weight, bias, rate)
     }
-    if (padding !== "same") {
-      const convolved = (x: Tensor) => aten.conv2d(x, weight, { bias, stride, padding, dilation, groups })
-      if (currentPrecision() !== "bfloat16" || !hasBlindTaps(x, padding)) return convolved(x)
-      return autocast({ dtype: "float32", device: x.device }, () => convolved(x.to({ dtype: "float32" })))
-    }
-    const [top, bottom, left, right] = this.#samePadding(x, weight)
+    const [top, bottom, left, right] = padding === "same" ? this.#samePadding(x, weight) : twice(padding)
     const isEven = top === bottom && left === right
-    const padded = isEven ? x : aten.constant_pad_nd(x, [left, right, top, bottom])
-    return aten.conv2d(padded, weight, { bias, stride, padding: isEven ? [top, left] : 0, dilation, groups })
+    const convolved = (x: Tensor) => {
+      const padded = isEven ? x : aten.constant_pad_nd(x, [left, right, top, bottom])
+      return aten.conv2d(padded, weight, { bias, stride, padding: isEven ? [top, left] : 0, dilation, groups })
+    }
+    if (currentPrecision() !== "bfloat16" || !hasBlindTaps(x, [bottom, right])) return convolved(x)
+    return autocast({ dtype: "float32", device: x.device }, () => convolved(x.to({ dtype: "float32" })))
   }
 
   /** libtorch has no fast gradients for such a one (native/depthwise-convolution.cc). */
@@ -146,6 +145,12 @@ export class Conv2d extends Module {
     const [[down, right], [downDilation, rightDilation]] = [pair(this.stride), pair(this.dilation)]
     return [...samePadding(x, 2, weight, down, downDilation), ...samePadding(x, 3, weight, right, rightDilation)]
   }
+}
+
+/** [top, bottom, left, right] */
+function twice(padding: Pair): [number, number, number, number] {
+  const [down, right] = pair(padding)
+  return [down, down, right, right]
 }
 
 /**

@@ -44,3 +44,9 @@ export function fitTo(x: Tensor, [h, w]: readonly [number, number]): Tensor {
   const [bottom, right] = [Math.max(0, h - height), Math.max(0, w - width)]
   return bottom || right ? aten.replication_pad2d(cropped, [0, right, 0, bottom]) : cropped
 }
+
+/** min(max(x, low), high). In bfloat16 by way of float32: there hardtanh has no gradient on libtorch 1.13's CPU. */
+export function clampBetween(x: Tensor, low: number, high: number): Tensor {
+  if (x.dtype !== "bfloat16") return aten.hardtanh(x, { minVal: low, maxVal: high })
+  return aten.hardtanh(x.to({ dtype: "float32" }), { minVal: low, maxVal: high }).to({ dtype: "bfloat16" })
+}

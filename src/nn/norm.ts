@@ -16,6 +16,7 @@ import {
   tidy,
   zeros,
 } from "../torch/index.ts"
+import { clampBetween } from "./functional.ts"
 import { type AnyModule, Module } from "./module.ts"
 
 /**
@@ -77,10 +78,11 @@ export class BatchNorm2d extends Module {
   }
 }
 
-/** Everything below `low` becomes low, above `high` high, in place. */
+/** Everything below `low` becomes low, above `high` high, in place where that is possible. */
 export function clamp_(y: Tensor, { low, high }: Limits): Tensor {
   if (low === undefined) return y
-  return high === undefined ? aten.relu_(y) : aten.hardtanh_(y, { minVal: low, maxVal: high })
+  if (high === undefined) return aten.relu_(y)
+  return y.dtype === "bfloat16" ? clampBetween(y, low, high) : aten.hardtanh_(y, { minVal: low, maxVal: high })
 }
 
 /** All batch-norms of a module, in order. */

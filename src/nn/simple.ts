@@ -1,7 +1,7 @@
 // Layers without parameters: activations, dropout, pooling, resizing.
 import { aten, type Tensor } from "../torch/index.ts"
 import type { Pair } from "./conv.ts"
-import type { InterpolateMode } from "./functional.ts"
+import { clampBetween, type InterpolateMode } from "./functional.ts"
 import { Module } from "./module.ts"
 
 export class ReLU extends Module {
@@ -13,7 +13,7 @@ export class ReLU extends Module {
 /** min(max(x, 0), 6): keeps its precision in few bits. Howard et al. 2017, MobileNets, https://arxiv.org/abs/1704.04861 */
 export class ReLU6 extends Module {
   protected override forward(x: Tensor): Tensor {
-    return aten.hardtanh(x, { minVal: 0, maxVal: 6 })
+    return clampBetween(x, 0, 6)
   }
 }
 

@@ -36,7 +36,9 @@ export class Adam extends Optimizer {
     const step = this.getState("step", name) ?? this.setState("step", name, zeros([], { dtype: "int64" }))
     const mean = this.getState("exp_avg", name) ?? this.setState("exp_avg", name, fresh())
     const square = this.getState("exp_avg_sq", name) ?? this.setState("exp_avg_sq", name, fresh())
-    if (levers.fuseAdam && parameter.dtype === "float32" && parameter.device === "cpu") {
+    // Their order in memory is no longer the parameter's where the model has changed its own.
+    const isPlain = [mean, square].every(({ strides }) => String(strides) === String(parameter.strides))
+    if (levers.fuseAdam && isPlain && parameter.dtype === "float32" && parameter.device === "cpu") {
       adam_(parameter, g, { step, mean, square }, { rate: lr, betas: this.betas, eps: this.eps })
       return
     }

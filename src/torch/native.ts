@@ -164,8 +164,13 @@ export const addonPath = fileURLToPath(new URL("../../build/native/pixelwise.nod
 // of LR-ASPP at 8x192x192, two cores, in ms, the machine quiet / with one other busy process:
 //   0: 465 / 380   1000: 320 / 400   5000: 210 / 530   20000: 200 / 1120   libgomp's own 300000: 240 / up to ten times as much
 // Read by libgomp when it is loaded, so set before.
-process.env.OMP_WAIT_POLICY ??= "passive"
-process.env.GOMP_SPINCOUNT ??= "5000"
+const openMp = { OMP_WAIT_POLICY: "passive", GOMP_SPINCOUNT: "5000" } as const
+const chosen = Object.keys(openMp).filter((name) => process.env[name] === undefined) as (keyof typeof openMp)[]
+for (const name of chosen) process.env[name] = openMp[name]
+
+/** The environment as it was given to this process: for another program, whose OpenMP is its own affair. */
+export const givenEnvironment = (): NodeJS.ProcessEnv =>
+  Object.fromEntries(Object.entries(process.env).filter(([name]) => !chosen.some((ours) => ours === name)))
 
 // What c10d logs on its way to an exception (a port that is taken, a process that is gone) is told by the exception.
 process.env.GLOG_minloglevel ??= "3"

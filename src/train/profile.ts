@@ -33,7 +33,7 @@ export class StepProfile {
   readonly #loader: LoaderSlice[] = []
   readonly #steps: { step: number; begin: number; end: number }[] = []
   readonly #before: number[] = []
-  readonly #last: number
+  #last: number
   #warmedUp = 0
   #slices = 0
   #stepBegan = 0
@@ -43,6 +43,11 @@ export class StepProfile {
   constructor(model: SegmentationModel, { steps = Number.POSITIVE_INFINITY } = {}) {
     this.#names = new Map(Array.from(model.namedModules(), ([name, module]) => [module, name]))
     this.#last = Math.max(0, steps - STEPS)
+  }
+
+  /** @param done steps of the run that were made before, in another process */
+  resumeAt(done: number): void {
+    this.#last = Math.max(0, this.#last - done)
   }
 
   get isDone(): boolean {

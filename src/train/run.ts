@@ -12,7 +12,7 @@ import { writeFileAtomic } from "../files.ts"
 import { estimateEvaluation, evaluate, evaluationLoader } from "../infer/evaluate.ts"
 import { classWeightsOf } from "../losses/class-weights.ts"
 import { type Scores, summarize } from "../metrics/index.ts"
-import { callIn, createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
+import { callIn, createModel, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } from "../nn/index.ts"
 import { AveragedState, GradScaler } from "../optim/index.ts"
 import {
@@ -189,7 +189,7 @@ async function execute(
   config = settleBatchNorm(config, isFolded)
   applyToLayers(config, model)
   if (config.syncBatchNorm) for (const norm of batchNormsOf(model)) norm.group = group
-  model.to({ device, memoryFormat: preferredMemoryFormat() })
+  model.to({ device })
 
   const total = trainSet.ids.length + valSet.ids.length
   const census = await censusLabels(trainSet, { onProgress: (done) => onCensus?.(done, total) })
@@ -320,7 +320,7 @@ async function execute(
     if (text !== null) onNotice?.(text)
   }
   if (steps !== undefined && !resume) warnOfStatistics(steps)
-  const profile = options.profile ? new StepProfile(model, { steps }) : undefined
+  const profile = options.profile && group.isMain ? new StepProfile(model, { steps }) : undefined
   const trainer = new Trainer({
     model,
     group,
@@ -348,6 +348,7 @@ async function execute(
     profile,
   })
   if (resume) trainer.resume({ replan })
+  profile?.resumeAt(trainer.state.step)
   checkProgress(group, trainer.state.step)
   for (const state of [model, optimizer, average]) group.copyFromMain(state?.stateDict().values() ?? [])
   if (!resume && trainer.evaluationsLeft < config.evaluations) {
@@ -373,7 +374,7 @@ async function execute(
     if (completed && steps === undefined) warnOfStatistics(trainer.state.step) // only now is their number known
     const profiled = profile?.finish()
     if (profiled) {
-      writeFileAtomic(run.file("profile.json"), JSON.stringify(traceOf(profiled)))
+      run.write("profile.json", (path) => writeFileAtomic(path, JSON.stringify(traceOf(profiled))))
       onProfile?.(summarizeProfile(profiled), run.file("profile.json"))
     } else if (profile) onNotice?.("No step was profiled: the run ended before.")
     const last = run.records().findLast((record) => record.kind === "evaluation")

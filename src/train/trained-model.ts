@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs"
 import { type Normalization, normalizations } from "../data/transforms/index.ts"
 import { UserError } from "../errors.ts"
-import { createModel, preferredMemoryFormat, type SegmentationModel } from "../models/index.ts"
+import { createModel, type SegmentationModel } from "../models/index.ts"
 import { checkDevice, type Precision, type Tensor, tidy } from "../torch/index.ts"
 import { readWeights } from "./checkpoint.ts"
 import { modelOptions, normalizationOf } from "./config.ts"
@@ -49,7 +49,7 @@ export function trainedModel(
     const model = createModel(config.model, { ...modelOptions(config), numClasses: labelMap.classes.length }).eval()
     model.loadStateDict(tensors)
     model.dropAuxiliary?.()
-    model.to({ device, memoryFormat: preferredMemoryFormat() })
+    model.to({ device })
     const precision = config.precision === "float16" && device === "cpu" ? "float32" : config.precision
     return { model, weights: path, normalization: normalizations[normalizationOf(config)], precision }
   })

@@ -9,13 +9,14 @@ import {
   type ModelOptions,
   models,
 } from "../../src/models/index.ts"
-import { Conv2d, init } from "../../src/nn/index.ts"
+import { BatchNorm2d, Conv2d, init, ReLU6, Sequential } from "../../src/nn/index.ts"
 import { isAllFinite } from "../../src/optim/index.ts"
 import {
   aten,
   autocast,
   full,
   Generator,
+  levers,
   manualSeed,
   noGrad,
   type Parameter,
@@ -88,9 +89,9 @@ describe.each(Object.entries(cases))("%s", (_, { model: name, ...options }) => {
   })
 })
 
-test("taps that meet no pixel have the gradient 0, whatever was in memory before", () => {
+test.each([3, "same"] as const)("taps that meet no pixel have the gradient 0 (padding %s)", (padding) => {
   tidy(() => {
-    const conv = new Conv2d(512, 16, 7, { padding: 3 })
+    const conv = new Conv2d(512, 16, 7, { padding })
     for (let k = 0; k < 5; k++) {
       tidy(() => {
         for (const size of [16, 18, 20, 22]) tidy(() => Array.from({ length: 20 }, () => full([2 ** size], Number.NaN)))
@@ -103,4 +104,20 @@ test("taps that meet no pixel have the gradient 0, whatever was in memory before
     }
     conv.dispose()
   })
+})
+
+test.each([true, false])("batch-norm and ReLU6 have gradients (as one operator: %s)", (fuseBatchNorm) => {
+  const before = levers.fuseBatchNorm
+  levers.fuseBatchNorm = fuseBatchNorm
+  try {
+    tidy(() => {
+      using layers = new Sequential(new Conv2d(3, 8, 3), new BatchNorm2d(8), new ReLU6())
+      const y = autocast({ dtype: "bfloat16" }, () => layers.call(randn([2, 3, 9, 9])))
+      expect(y.dtype).toBe("bfloat16")
+      y.mul(y).sum().backward()
+      for (const { grad } of layers.parameters()) expect(isAllFinite(grad!)).toBe(true)
+    })
+  } finally {
+    levers.fuseBatchNorm = before
+  }
 })

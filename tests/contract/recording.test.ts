@@ -1,7 +1,15 @@
 // What the recorded graph must be for every model: complete, so that whoever reads it (an exporter) can compute the
 // model from it and the state dict alone; and summaries and receptive fields that agree with published numbers.
 import { describe, expect, test } from "vitest"
-import { createClassifier, createEncoder, createModel, type ModelEntry, models } from "../../src/models/index.ts"
+import { createObjective, parseLoss } from "../../src/losses/objective.ts"
+import {
+  callAtStride,
+  createClassifier,
+  createEncoder,
+  createModel,
+  type ModelEntry,
+  models,
+} from "../../src/models/index.ts"
 import {
   type AnyModule,
   batchNormsOf,
@@ -11,7 +19,9 @@ import {
   summary,
 } from "../../src/nn/index.ts"
 import {
+  aten,
   call,
+  type DType,
   fromData,
   levers,
   liveTensors,
@@ -20,6 +30,7 @@ import {
   type RecordedArgument,
   type Recording,
   rand,
+  randint,
   randn,
   record,
   type Tensor,
@@ -100,6 +111,29 @@ describe.each(Object.entries<ModelEntry>(models))("%s", (name, { small }) => {
       const error = logits.sub(expected).abs().max().item()
       expect(error).toBeLessThanOrEqual(1e-12 * expected.abs().max().item()) // 1e-16 an operation, some hundred deep
     })
+  })
+
+  test("nor in training, in float32: the gradients are as close to those in float64", () => {
+    const run = (dtype: DType) =>
+      tidy(() => {
+        manualSeed(5)
+        using model = createModel(name, { numClasses: 3, ...small })
+        for (const [, module] of model.namedModules()) if (/^Dropout/.test(module.constructor.name)) module.eval()
+        const image = randn([2, 3, 64, 64]).to({ dtype })
+        const labels = randint(0, 3, [2, 64, 64])
+        const objective = createObjective({ terms: parseLoss("cross-entropy + jaccard"), labelSmoothing: 0.1 })
+        const loss = objective(callAtStride(model.to({ dtype }), image), { labels }, 0)
+        loss.backward()
+        const gradients = model.parameters().flatMap(({ grad }) => (grad ? [grad.flatten()] : []))
+        return { loss: loss.item(), gradient: aten.cat(gradients).to({ dtype: "float64" }).keep() }
+      })
+    const [exact, ours, plain] = [run("float64"), run("float32"), withoutLevers(() => run("float32"))]
+    const norm = (x: Tensor) => x.mul(x).sum().sqrt().item()
+    const error = ({ gradient }: typeof exact) => tidy(() => norm(gradient.sub(exact.gradient)) / norm(exact.gradient))
+    expect(ours.loss / exact.loss).toBeCloseTo(1, 5)
+    // What rounding does to a ReLU or a maximum at the edge is chance, and either has a few of them.
+    expect(error(ours)).toBeLessThan(3 * error(plain) + 1e-2)
+    for (const { gradient } of [exact, ours, plain]) gradient.dispose()
   })
 
   test("every operator ran in a call; rows add up to the parameters of the model", () => {
