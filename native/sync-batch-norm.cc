@@ -63,7 +63,10 @@ struct SyncBatchNorm : torch::autograd::Function<SyncBatchNorm> {
 
 at::Tensor sync_batch_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, const at::Tensor& running_mean,
                            const at::Tensor& running_var, double momentum, double eps, int64_t group) {
-  TORCH_CHECK(x.dim() == 4, "expected [N, C, H, W]");
+  TORCH_CHECK(x.dim() == 4 && x.numel() > 0 && x.is_floating_point(), "sync_batch_norm: expected some numbers [N, C, H, W], got ", x.scalar_type(), " ", x.sizes());
+  for (const at::Tensor* vector : {&weight, &bias, &running_mean, &running_var})
+    TORCH_CHECK(vector->dim() == 1 && vector->size(0) == x.size(1) && vector->is_floating_point(), "sync_batch_norm: expected one number for each of ", x.size(1),
+                " channels, got ", vector->scalar_type(), " ", vector->sizes());
   return SyncBatchNorm::apply(x.contiguous(x.suggest_memory_format()), weight, bias, running_mean, running_var, momentum, eps, group);
 }
 

@@ -349,6 +349,7 @@ bool is_plain(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at:
 // What convolutions make of `weight` [Cout, Cin, 3, 3], to be made once for several of them: [16, Cout, Cin], or nothing.
 at::Tensor winograd_kernels(const at::Tensor& weight) {
   const at::NoGradGuard no_history;
+  TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3, "winograd_kernels: expected weight [Cout, C, 3, 3], got ", weight.sizes());
 #if HAS_VECTORS
   if (is_plain(weight) && weight.numel() > 0 && weight.size(1) % 8 == 0) return kernels_of(side_by_side(weight), false);
 #endif

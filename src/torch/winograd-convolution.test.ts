@@ -11,6 +11,7 @@ import {
   type Tensor,
   tidy,
   winogradConv2d,
+  winogradKernels,
 } from "./index.ts"
 
 const names = ["y", "dx", "dweight", "dbias"] as const
@@ -52,6 +53,16 @@ const error = (got: Tensor, exact: Tensor): number =>
   got.sub(exact).abs().max().item() / Math.max(1e-3, exact.abs().max().item())
 
 afterEach(() => setThreads(1))
+
+test("kernels are made of 3x3 weights only", () => {
+  for (const shape of [
+    [8, 8, 2, 2],
+    [8, 8],
+    [8, 8, 3, 3, 1],
+  ])
+    expect(() => winogradKernels(randn(shape))).toThrow(/expected weight \[Cout, C, 3, 3\]/)
+  expect(winogradKernels(randn([8, 16, 3, 3])).shape).toEqual([16, 8, 16])
+})
 
 const sides = [1, 2, 3, 4, 7, 8, 13]
 describe.each([1, 2, 3, 5, 12])("dilation %i", (dilation) => {
