@@ -18,7 +18,13 @@ setThreads(Number(threads))
 
 async function evaluateSplit(): Promise<void> {
   const { files, labelMap } = openVocFolder(data, { split })
-  const dataset = new VocFolder({ ...files, ids: files.ids.slice(0, Number(images)) })
+  const some = <T>(all: readonly T[]) => all.slice(0, Number(images))
+  const dataset = new VocFolder({
+    ...files,
+    ids: some(files.ids),
+    images: some(files.images),
+    masks: some(files.masks),
+  })
   const numClasses = labelMap.classes.length
   using model = createModel(name, { numClasses }).eval()
   const start = performance.now()
