@@ -91,8 +91,9 @@ async function benchNetworks(machine: Machine, theirs: Contestant): Promise<stri
 
 async function benchFiles(machine: Machine, workloads: readonly FileWorkload[]): Promise<string[][]> {
   const rows: string[][] = []
-  for (const workload of data === undefined ? [] : workloads) {
-    await using prepared = await workload.prepare({ data: data!, python, threads })
+  if (data === undefined) return rows
+  for (const workload of workloads) {
+    await using prepared = await workload.prepare({ data, python, threads })
     const compared = await takeTurns(workload.name, prepared.sides, { rounds, load, warmUps: 1 })
     if (compared) rows.push(rowOf(machine, workload, compared))
   }

@@ -239,7 +239,7 @@ Napi::Value create_group(const Info& info) {
     return Background::start(info, [=] {
       meeting.socket->setTimeout(timeout);
       auto options = c10d::ProcessGroupGloo::Options::create(timeout);
-      options->devices.push_back(address.empty() ? c10d::ProcessGroupGloo::createDefaultDevice() : c10d::ProcessGroupGloo::createDeviceForHostname(address));
+      options->devices.push_back(c10d::ProcessGroupGloo::createDeviceForHostname(address));
       auto group = std::make_shared<Group>();
       const StorePtr gloo_store = c10::make_intrusive<c10d::PrefixStore>("gloo", meeting.keys);
       group->cpu = PIXELWISE_GROUP(gloo_store, c10::make_intrusive<c10d::ProcessGroupGloo>(gloo_store, rank, size, options), CPU, GLOO);

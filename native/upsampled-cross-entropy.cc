@@ -28,12 +28,10 @@ at::Tensor composed(const at::Tensor& logits, const at::Tensor& target, int64_t 
 
 // --- loops over the pixels of a row ---------------------------------------------------------------------------------------
 
-// How the truth is spread: `own` to the pixel's class, and to each of the `classes` `every`.
+// How the truth is spread: `own` to the pixel's class, and `every` to each class.
 struct Spread {
-  Spread(int64_t classes, double smoothing)
-      : classes(classes), own(static_cast<float>(1 - smoothing)), every(static_cast<float>(smoothing / static_cast<double>(classes))) {}
+  Spread(int64_t classes, double smoothing) : own(static_cast<float>(1 - smoothing)), every(static_cast<float>(smoothing / static_cast<double>(classes))) {}
 
-  const int64_t classes;
   const float own, every;
 };
 
@@ -82,7 +80,7 @@ struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> 
     const at::Tensor sums = at::empty(target.sizes(), logits.options(), at::MemoryFormat::Contiguous), rest = at::empty_like(sums);
     const int64_t* labels_data = labels.data_ptr<int64_t>();
     float *sums_data = sums.data_ptr<float>(), *rest_data = rest.data_ptr<float>();
-    for_each_row(of, [&](const Row& row, int64_t k, float* scratch) {
+    for_each_row(of, 8 * of.eights, [&](const Row& row, int64_t k, float* scratch) {
       const int64_t* label = labels_data + k * of.width;
       check_labels("upsampled_cross_entropy", label, of.width, of.classes, ignore_index);
       losses_of_row(row, label, ignore_index, truth, sums_data + k * of.width, rest_data + k * of.width, scratch);
@@ -119,9 +117,7 @@ struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> 
 #endif
 
 at::Tensor upsampled_cross_entropy(const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index, bool align_corners, double smoothing) {
-  TORCH_CHECK(logits.dim() == 4 && target.dim() == 3 && logits.size(0) == target.size(0) && target.scalar_type() == at::kLong,
-              "upsampled_cross_entropy: expected logits [N, K, h, w] and int64 target [N, H, W], got ", logits.sizes(), " and ", target.scalar_type(), " ",
-              target.sizes());
+  check_sizes("upsampled_cross_entropy", logits, target);
   TORCH_CHECK(smoothing >= 0 && smoothing <= 1, "upsampled_cross_entropy: smoothing is a share, got ", smoothing);
   // Losses are differences of logarithms: 8 bits are too few for them.
   if (logits.scalar_type() == at::kBFloat16 || logits.scalar_type() == at::kHalf)

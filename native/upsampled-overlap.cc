@@ -78,11 +78,10 @@ struct UpsampledOverlap : torch::autograd::Function<UpsampledOverlap> {
     // Of each row by itself, so that the sum does not depend on the number of threads.
     const at::Tensor of_rows = at::zeros({of.images * of.height, 3, stride}, logits.options().dtype(at::kDouble));
     double* sums = of_rows.data_ptr<double>();
-    for_each_row(of, [&](const Row& row, int64_t k, float* scratch) {
+    for_each_row(of, 4 * stride, [&](const Row& row, int64_t k, float* scratch) {
       const int64_t* label = labels_data + k * of.width;
       check_labels("upsampled_overlap", label, of.width, of.classes, ignore_index);
-      std::vector<float> of_row(3 * stride);
-      sums_of_row(row, label, ignore_index, sums + k * 3 * stride, scratch, of_row.data());
+      sums_of_row(row, label, ignore_index, sums + k * 3 * stride, scratch, scratch + stride);
     });
     context->save_for_backward({logits, target});
     context->saved_data["ignore_index"] = ignore_index;
@@ -113,8 +112,7 @@ struct UpsampledOverlap : torch::autograd::Function<UpsampledOverlap> {
 #endif
 
 at::Tensor upsampled_overlap(const at::Tensor& logits, const at::Tensor& target, int64_t ignore_index, bool align_corners) {
-  TORCH_CHECK(logits.dim() == 4 && target.dim() == 3 && logits.size(0) == target.size(0) && target.scalar_type() == at::kLong,
-              "upsampled_overlap: expected logits [N, K, h, w] and int64 target [N, H, W], got ", logits.sizes(), " and ", target.scalar_type(), " ", target.sizes());
+  check_sizes("upsampled_overlap", logits, target);
   if (logits.scalar_type() == at::kBFloat16 || logits.scalar_type() == at::kHalf)
     return upsampled_overlap(logits.to(at::kFloat), target, ignore_index, align_corners);
 #if HAS_VECTORS

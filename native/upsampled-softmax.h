@@ -11,9 +11,14 @@
 #include "enlargement.h"
 #include "processors.h"
 
-#if HAS_VECTORS
-
 namespace pixelwise {
+
+inline void check_sizes(const char* name, const at::Tensor& logits, const at::Tensor& target) {
+  TORCH_CHECK(logits.dim() == 4 && target.dim() == 3 && logits.size(0) == target.size(0) && target.scalar_type() == at::kLong, name,
+              ": expected logits [N, K, h, w] and int64 target [N, H, W], got ", logits.sizes(), " and ", target.scalar_type(), " ", target.sizes());
+}
+
+#if HAS_VECTORS
 
 // Fills the classes up to whole eights: has no share in any softmax.
 constexpr float kNoClass = -1e30f;
@@ -54,11 +59,11 @@ FOR_EACH_PROCESSOR static void add_scaled(float* RESTRICT to, const float* RESTR
   for (int64_t j = 0; j < count; ++j) to[j] += factor * from[j];
 }
 
-// Calls body(row, k, scratch) for each row of pixels k = image height + y; `scratch` has 8 eights. In several threads.
+// Calls body(row, k, scratch) for each row of pixels k = image height + y; `scratch` has `size` numbers. In several threads.
 template <typename Body>
-void for_each_row(const Enlargement& of, const Body& body) {
+void for_each_row(const Enlargement& of, int64_t size, const Body& body) {
   at::parallel_for(0, of.images * of.height, 1, [&](int64_t first, int64_t end) {
-    std::vector<float> between(of.low_row), scratch(8 * of.eights);
+    std::vector<float> between(of.low_row), scratch(size);
     for (int64_t k = first; k < end; ++k) body(of.row(k / of.height, k % of.height, between), k, scratch.data());
   });
 }
@@ -98,6 +103,6 @@ inline bool can_enlarge(const at::Tensor& logits, const at::Tensor& target) {
          logits.size(3) < most && target.size(1) < most && target.size(2) < most;
 }
 
-}  // namespace pixelwise
-
 #endif
+
+}  // namespace pixelwise

@@ -1,5 +1,5 @@
 // What every loss checks at its border.
-import { ShapeError, type Tensor, tidy } from "../torch/index.ts"
+import { OpError, ShapeError, type Tensor, tidy } from "../torch/index.ts"
 
 /**
  * @param isAnySize whether height and width of the two may differ
@@ -53,5 +53,24 @@ export function checkLabels(loss: string, logits: Tensor, target: Tensor, ignore
       `${loss}: target has label ${label}; expected 0..${classes - 1} or ${ignoreIndex} (ignored). Does the label map have ${classes} classes?`,
       { cause },
     )
+  }
+}
+
+/**
+ * What `compute` gives, by an operator that looks at each label itself: only when it refuses one is that looked for.
+ * @throws RangeError as checkLabels
+ */
+export function namingLabels<T>(
+  loss: string,
+  logits: Tensor,
+  target: Tensor,
+  ignoreIndex: number,
+  compute: () => T,
+): T {
+  try {
+    return compute()
+  } catch (error) {
+    if (error instanceof OpError) checkLabels(loss, logits, target, ignoreIndex, error)
+    throw error
   }
 }

@@ -1,6 +1,6 @@
 // Cross-entropy: the loss of a classifier of pixels, and the baseline for every other loss.
-import { aten, call, OpError, type Tensor, tidy } from "../torch/index.ts"
-import { checkLabels, checkShapes } from "./check.ts"
+import { aten, call, type Tensor, tidy } from "../torch/index.ts"
+import { checkLabels, checkShapes, namingLabels } from "./check.ts"
 import { quotient, type Total } from "./totals.ts"
 
 /**
@@ -56,14 +56,9 @@ export function crossEntropy(
   return tidy(() => {
     const logProbability = aten.log_softmax_int(logits, 1) // [N, K, H, W]
     const code = reduction === "none" ? 0 : 2 // libtorch's numbers of "none" and "sum"
-    let result: [Tensor, Tensor]
-    try {
-      result = call("aten::nll_loss2d_forward", logProbability, target, weight, code, ignoreIndex) as [Tensor, Tensor]
-    } catch (error) {
-      if (error instanceof OpError) checkLabels("crossEntropy", logits, target, ignoreIndex, error)
-      throw error
-    }
-    const [loss, totalWeight] = result
+    const [loss, totalWeight] = namingLabels("crossEntropy", logits, target, ignoreIndex, () =>
+      call("aten::nll_loss2d_forward", logProbability, target, weight, code, ignoreIndex),
+    ) as [Tensor, Tensor]
     if (reduction === "none" || reduction === "sum") return loss
     if (reduction === "mean-over-pixels") return quotient(loss, countOf(target, ignoreIndex), total)
     // The kernel's own mean is 0/0 when all pixels are ignored. Dividing here needs no look at the target: forward and

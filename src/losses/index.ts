@@ -1,4 +1,4 @@
-// The losses by name. To add one: write its file and add one line here (one of pixels: in objective.ts too).
+// The losses by name. To add one: write its file and add one line here (one of pixels, or of sums over regions: in objective.ts too).
 import type { Tensor } from "../torch/index.ts"
 import { boundary } from "./boundary.ts"
 import { crossEntropy } from "./cross-entropy.ts"

@@ -6,18 +6,8 @@
 //   aux, the same ---------------------------------------------------------------------- x 0.4 --'
 import { didYouMean, UserError } from "../errors.ts"
 import { interpolate } from "../nn/index.ts"
-import {
-  alone,
-  aten,
-  fromData,
-  type Group,
-  levers,
-  OpError,
-  type Tensor,
-  tidy,
-  upsampledCrossEntropy,
-} from "../torch/index.ts"
-import { checkLabels, checkWeight } from "./check.ts"
+import { alone, aten, fromData, type Group, levers, type Tensor, tidy, upsampledCrossEntropy } from "../torch/index.ts"
+import { checkWeight, namingLabels } from "./check.ts"
 import { crossEntropy, type Reduction, reduceLosses, weigh } from "./cross-entropy.ts"
 import { dice } from "./dice.ts"
 import { focus } from "./focal.ts"
@@ -26,6 +16,7 @@ import { type Loss, type LossName, losses, lossNames } from "./index.ts"
 import { jaccard } from "./jaccard.ts"
 import { mattingCrossEntropy } from "./matting.ts"
 import { hardPixels, type Mining, meanOfTopK, minedShare } from "./mining.ts"
+import type { OverlapOptions } from "./region.ts"
 import type { Total } from "./totals.ts"
 import { tversky } from "./tversky.ts"
 
@@ -91,7 +82,9 @@ const pixelwise: Readonly<Partial<Record<LossName, (nll: Tensor, options: Object
 export const isPixelwise = ({ name }: LossTerm): boolean => pixelwise[name] !== undefined
 
 /** Losses of sums over regions, which enlarge small logits in passing themselves. */
-const enlarging: Readonly<Partial<Record<LossName, (...args: Parameters<typeof dice>) => Tensor>>> = {
+const enlarging: Readonly<
+  Partial<Record<LossName, (logits: Tensor, target: Tensor, options: OverlapOptions) => Tensor>>
+> = {
   dice,
   "generalized-dice": generalizedDice,
   jaccard,
@@ -149,7 +142,7 @@ export function createObjective(options: ObjectiveOptions): Objective {
 function regionLoss(name: LossName, logits: Tensor, target: Tensor, options: ObjectiveOptions): Tensor {
   const { weight, alignCorners } = options
   const common = { weight, total: totalOf(options) }
-  const enlargingLoss = levers.upsampleLoss ? enlarging[name] : undefined
+  const enlargingLoss = enlarging[name]
   if (enlargingLoss) return enlargingLoss(logits, target, { ...common, alignCorners })
   return (losses[name] as Loss)(atSizeOf(logits, target, options), target, common)
 }
@@ -210,13 +203,10 @@ function negativeLogLikelihood(logits: Tensor, target: Tensor, options: Objectiv
     const all = { ignoreIndex: IGNORE, reduction: "none", labelSmoothing } as const
     return crossEntropy(atSizeOf(logits, target, options), target, all)
   }
-  try {
-    const { alignCorners } = options
-    return upsampledCrossEntropy(logits, target, { ignoreIndex: IGNORE, alignCorners, labelSmoothing })
-  } catch (error) {
-    if (error instanceof OpError) checkLabels("crossEntropy", logits, target, IGNORE, error)
-    throw error
-  }
+  const { alignCorners } = options
+  return namingLabels("crossEntropy", logits, target, IGNORE, () =>
+    upsampledCrossEntropy(logits, target, { ignoreIndex: IGNORE, alignCorners, labelSmoothing }),
+  )
 }
 
 const isSameSize = (logits: Tensor, target: Tensor): boolean =>

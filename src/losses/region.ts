@@ -1,7 +1,7 @@
 // What the losses of regions and of distances begin and end with: probabilities beside the truth or their sums, and a mean over classes.
 import { interpolate } from "../nn/index.ts"
-import { arange, aten, levers, OpError, type Tensor, upsampledOverlap } from "../torch/index.ts"
-import { checkLabels, checkShapes } from "./check.ts"
+import { arange, aten, levers, type Tensor, upsampledOverlap } from "../torch/index.ts"
+import { checkLabels, checkShapes, namingLabels } from "./check.ts"
 import type { LossOptions } from "./index.ts"
 import { quotient, type Total } from "./totals.ts"
 
@@ -74,13 +74,9 @@ export function overlapOf(
   }
   const looksAtLabels = logits.device === "cpu" && logits.dtype !== "float64" // as the operator of our own does
   if (!looksAtLabels) checkLabels(loss, logits, target, ignoreIndex)
-  let sums: Tensor // [3, K]
-  try {
-    sums = upsampledOverlap(logits, target, { ignoreIndex, alignCorners })
-  } catch (error) {
-    if (error instanceof OpError) checkLabels(loss, logits, target, ignoreIndex, error)
-    throw error
-  }
+  const sums = namingLabels(loss, logits, target, ignoreIndex, () =>
+    upsampledOverlap(logits, target, { ignoreIndex, alignCorners }),
+  )
   return overlapFrom(sums, total)
 }
 

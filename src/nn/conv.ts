@@ -96,7 +96,9 @@ export class Conv2d extends Module {
   }
 
   override forget(): void {
-    for (const tensor of [this.#folded?.weight, this.#folded?.bias, this.#folded?.kernels]) tensor?.dispose()
+    if (this.#folded === null) return // as in each step of training
+    const { weight, bias, kernels } = this.#folded
+    for (const tensor of [weight, bias, kernels]) tensor?.dispose()
     this.#folded = null
   }
 

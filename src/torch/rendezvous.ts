@@ -105,9 +105,7 @@ export class Rendezvous {
       }
       const wrong = this.#members.findIndex((member) => member != null && member.size !== size)
       if (wrong >= 0) {
-        await this.#sendAway(
-          `Rank ${wrong} was told that there are ${this.#members[wrong]!.size} processes, and rank 0 that there are ${size}. Start all with the same number.`,
-        )
+        await this.#sendAway(unequalSizes(wrong, this.#members[wrong]!.size, size))
       }
       if (missing.size === 0) break
       if (performance.now() > end) {
@@ -137,9 +135,7 @@ export class Rendezvous {
       if (start?.members) {
         this.#members.push(...start.members)
         if (start.members.length === size) return
-        throw new UserError(
-          `Rank ${rank} was told that there are ${size} processes, and rank 0 that there are ${start.members.length}. Start all with the same number.`,
-        )
+        throw new UserError(unequalSizes(rank, size, start.members.length))
       }
       if (start?.problem) {
         await this.#say(`heard/${rank}`, true)
@@ -305,6 +301,9 @@ async function addressTowards(host: string, port: number): Promise<string> {
     socket.close()
   }
 }
+
+const unequalSizes = (rank: number, told: number, mainTold: number): string =>
+  `Rank ${rank} was told that there are ${told} processes, and rank 0 that there are ${mainTold}. Start all with the same number.`
 
 const isLoopback = (address: string): boolean => address.startsWith("127.") || address === "::1"
 

@@ -1,5 +1,6 @@
 // native/upsampled-argmax.cc against the operators of libtorch that it stands for.
 import { afterEach, expect, test } from "vitest"
+import { enlargements } from "../../tests/data/enlargements.ts"
 import {
   aten,
   call,
@@ -29,61 +30,31 @@ test("a value worked by hand", () => {
   expect([...upsampledArgmax(logits, [1, 3], { alignCorners: true }).data()]).toEqual([0, 0, 1]) // at 0, 0.5 and 1
 })
 
-test.each([
-  [
-    [2, 3, 4, 5],
-    [8, 10],
-  ],
-  [
-    [1, 2, 1, 1],
-    [7, 3],
-  ], // one value for all pixels
-  [
-    [2, 21, 9, 8],
-    [65, 57],
-  ],
-  [
-    [1, 5, 6, 7],
-    [6, 7],
-  ], // nothing to enlarge
-  [
-    [2, 4, 9, 11],
-    [5, 6],
-  ], // made smaller
-  [
-    [1, 150, 5, 5],
-    [33, 35],
-  ],
-  [
-    [1, 1, 3, 3],
-    [9, 9],
-  ],
-  [
-    [1, 256, 3, 4],
-    [12, 9],
-  ],
-] as const)("logits %j, labels of %j pixels: a class that float64 has as the largest", (shape, size) => {
-  manualSeed(1)
-  for (const [threads, alignCorners] of [1, 3].flatMap((n) => [false, true].map((is) => [n, is] as const))) {
-    setThreads(threads)
-    for (const smooth of [false, true]) {
-      tidy(() => {
-        const logits = randn(shape).mul(4)
-        if (smooth) logits.select(1, shape[1] - 1).add_(20) // one class nearly everywhere, as in real pictures
-        const labels = upsampledArgmax(logits, size, { alignCorners })
-        expect([labels.dtype, labels.shape, labels.requiresGrad]).toEqual(["uint8", [shape[0], ...size], false])
-        const exact = enlarge(logits, size, alignCorners, "float64")
-        const its = (call("aten::gather", exact, 1, labels.to({ dtype: "int64" }).unsqueeze(1)) as Tensor).squeeze({
-          dim: 1,
+test.each([...enlargements, { shape: [1, 1, 3, 3], size: [9, 9] }, { shape: [1, 256, 3, 4], size: [12, 9] }] as const)(
+  "logits $shape, labels of $size pixels: a class that float64 has as the largest",
+  ({ shape, size }) => {
+    manualSeed(1)
+    for (const [threads, alignCorners] of [1, 3].flatMap((n) => [false, true].map((is) => [n, is] as const))) {
+      setThreads(threads)
+      for (const smooth of [false, true]) {
+        tidy(() => {
+          const logits = randn(shape).mul(4)
+          if (smooth) logits.select(1, shape[1] - 1).add_(20) // one class nearly everywhere, as in real pictures
+          const labels = upsampledArgmax(logits, size, { alignCorners })
+          expect([labels.dtype, labels.shape, labels.requiresGrad]).toEqual(["uint8", [shape[0], ...size], false])
+          const exact = enlarge(logits, size, alignCorners, "float64")
+          const its = (call("aten::gather", exact, 1, labels.to({ dtype: "int64" }).unsqueeze(1)) as Tensor).squeeze({
+            dim: 1,
+          })
+          // A coordinate of up to 11 is a product of two float32, wrong by up to 1.3e-6, times a slope of up to 20 a pixel
+          expect(exact.max({ dim: 1 }).sub(its).max().item()).toBeLessThan(3e-5)
+          const sideBySide = logits.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+          expect(upsampledArgmax(sideBySide, size, { alignCorners }).data()).toEqual(labels.data())
         })
-        // A coordinate of up to 11 is a product of two float32, wrong by up to 1.3e-6, times a slope of up to 20 a pixel
-        expect(exact.max({ dim: 1 }).sub(its).max().item()).toBeLessThan(3e-5)
-        const sideBySide = logits.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
-        expect(upsampledArgmax(sideBySide, size, { alignCorners }).data()).toEqual(labels.data())
-      })
+      }
     }
-  }
-})
+  },
+)
 
 test("of equals the first, also where a later class leads the eight", () => {
   tidy(() => {

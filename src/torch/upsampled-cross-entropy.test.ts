@@ -1,5 +1,6 @@
 // native/upsampled-cross-entropy.cc against the operators of libtorch that it stands for.
 import { afterEach, expect, test } from "vitest"
+import { enlargements, relativeError } from "../../tests/data/enlargements.ts"
 import {
   aten,
   type DType,
@@ -37,8 +38,6 @@ function results(
   return { losses, dx }
 }
 
-const error = (got: Tensor, exact: Tensor): number => got.sub(exact).abs().max().item() / exact.abs().max().item()
-
 afterEach(() => setThreads(1))
 
 test("a value worked by hand", () => {
@@ -63,61 +62,35 @@ test("another label to ignore", () => {
   )
 })
 
-test.each([
-  [
-    [2, 3, 4, 5],
-    [8, 10],
-  ],
-  [
-    [1, 2, 1, 1],
-    [7, 3],
-  ], // one value for all pixels
-  [
-    [2, 21, 9, 8],
-    [65, 57],
-  ],
-  [
-    [1, 5, 6, 7],
-    [6, 7],
-  ], // nothing to enlarge
-  [
-    [2, 4, 9, 11],
-    [5, 6],
-  ], // made smaller
-  [
-    [1, 150, 5, 5],
-    [33, 35],
-  ],
-  [
-    [5, 7, 8, 8],
-    [64, 64],
-  ],
-] as const)("logits %j, labels of %j pixels: as close to float64 as float32 can be", (shape, size) => {
-  manualSeed(1)
-  for (const [threads, alignCorners] of [1, 2, 3].flatMap((n) => [false, true].map((is) => [n, is] as const))) {
-    setThreads(threads)
-    tidy(() => {
-      const logits = randn(shape).mul(4)
-      const target = randint(0, shape[1], [shape[0], ...size])
-      target.select(1, 0).fill_(255)
-      const dy = randn(target.shape)
-      for (const labelSmoothing of [0, 0.3]) {
-        const options = { alignCorners, labelSmoothing }
-        const truth = results(composed, logits, target, dy, { dtype: "float64", ...options })
-        const [ours, libtorchs] = [upsampledCrossEntropy, composed].map((run) =>
-          results(run, logits, target, dy, options),
-        )
-        // A coordinate of up to 11 is a product of two float32, wrong by up to 1.3e-6, and so is the weight that is made of it.
-        // Smoothing makes the largest gradient smaller, and the softmax's part of it no better.
-        const limit = 2.5e-6 / (1 - labelSmoothing)
-        for (const name of ["losses", "dx"] as const) {
-          expect(error(ours![name], truth[name]), name).toBeLessThan(limit)
-          expect(error(libtorchs![name], truth[name]), name).toBeLessThan(limit)
+test.each(enlargements)(
+  "logits $shape, labels of $size pixels: as close to float64 as float32 can be",
+  ({ shape, size }) => {
+    manualSeed(1)
+    for (const [threads, alignCorners] of [1, 2, 3].flatMap((n) => [false, true].map((is) => [n, is] as const))) {
+      setThreads(threads)
+      tidy(() => {
+        const logits = randn(shape).mul(4)
+        const target = randint(0, shape[1], [shape[0], ...size])
+        target.select(1, 0).fill_(255)
+        const dy = randn(target.shape)
+        for (const labelSmoothing of [0, 0.3]) {
+          const options = { alignCorners, labelSmoothing }
+          const truth = results(composed, logits, target, dy, { dtype: "float64", ...options })
+          const [ours, libtorchs] = [upsampledCrossEntropy, composed].map((run) =>
+            results(run, logits, target, dy, options),
+          )
+          // A coordinate of up to 11 is a product of two float32, wrong by up to 1.3e-6, and so is the weight that is made of it.
+          // Smoothing makes the largest gradient smaller, and the softmax's part of it no better.
+          const limit = 2.5e-6 / (1 - labelSmoothing)
+          for (const name of ["losses", "dx"] as const) {
+            expect(relativeError(ours![name], truth[name]), name).toBeLessThan(limit)
+            expect(relativeError(libtorchs![name], truth[name]), name).toBeLessThan(limit)
+          }
         }
-      }
-    })
-  }
-})
+      })
+    }
+  },
+)
 
 test("an ignored pixel has loss and gradient exactly 0, also where its logits are huge", () => {
   tidy(() => {
@@ -188,7 +161,7 @@ test("it has second derivatives", () => {
       const [dx] = grad([run(x, target, { alignCorners: true, labelSmoothing: 0.2 }).sum()], [x], { createGraph: true })
       return grad([dx!.mul(dx!).sum()], [x])[0]!
     }
-    expect(error(penalty(upsampledCrossEntropy, "float32"), penalty(composed, "float64"))).toBeLessThan(1e-5)
+    expect(relativeError(penalty(upsampledCrossEntropy, "float32"), penalty(composed, "float64"))).toBeLessThan(1e-5)
   })
 })
 

@@ -1,5 +1,6 @@
 // native/upsampled-overlap.cc against the operators of libtorch that it stands for.
 import { afterEach, expect, test } from "vitest"
+import { enlargements, relativeError } from "../../tests/data/enlargements.ts"
 import {
   arange,
   aten,
@@ -40,8 +41,6 @@ function results(
   return { sums, dx }
 }
 
-const error = (got: Tensor, exact: Tensor): number => got.sub(exact).abs().max().item() / exact.abs().max().item()
-
 afterEach(() => setThreads(1))
 
 test("a value worked by hand", () => {
@@ -59,53 +58,27 @@ test("a value worked by hand", () => {
   expect([none, predicted]).toEqual([0, both])
 })
 
-test.each([
-  [
-    [2, 3, 4, 5],
-    [8, 10],
-  ],
-  [
-    [1, 2, 1, 1],
-    [7, 3],
-  ], // one value for all pixels
-  [
-    [2, 21, 9, 8],
-    [65, 57],
-  ],
-  [
-    [1, 5, 6, 7],
-    [6, 7],
-  ], // nothing to enlarge
-  [
-    [2, 4, 9, 11],
-    [5, 6],
-  ], // made smaller
-  [
-    [1, 150, 5, 5],
-    [33, 35],
-  ],
-  [
-    [5, 8, 8, 8],
-    [64, 64],
-  ],
-] as const)("logits %j, labels of %j pixels: as close to float64 as float32 can be", (shape, size) => {
-  manualSeed(1)
-  for (const alignCorners of [false, true]) {
-    tidy(() => {
-      const logits = randn(shape).mul(4)
-      const target = randint(0, shape[1], [shape[0], ...size])
-      target.select(1, 0).fill_(255)
-      const dy = randn([3, shape[1]])
-      const truth = results(composed, logits, target, dy, { dtype: "float64", alignCorners })
-      for (const threads of [1, 2, 3]) {
-        setThreads(threads)
-        const { sums, dx } = results(upsampledOverlap, logits, target, dy, { alignCorners })
-        expect(error(sums, truth.sums)).toBeLessThan(1e-6)
-        expect(error(dx, truth.dx)).toBeLessThan(5e-6)
-      }
-    })
-  }
-})
+test.each(enlargements)(
+  "logits $shape, labels of $size pixels: as close to float64 as float32 can be",
+  ({ shape, size }) => {
+    manualSeed(1)
+    for (const alignCorners of [false, true]) {
+      tidy(() => {
+        const logits = randn(shape).mul(4)
+        const target = randint(0, shape[1], [shape[0], ...size])
+        target.select(1, 0).fill_(255)
+        const dy = randn([3, shape[1]])
+        const truth = results(composed, logits, target, dy, { dtype: "float64", alignCorners })
+        for (const threads of [1, 2, 3]) {
+          setThreads(threads)
+          const { sums, dx } = results(upsampledOverlap, logits, target, dy, { alignCorners })
+          expect(relativeError(sums, truth.sums)).toBeLessThan(1e-6)
+          expect(relativeError(dx, truth.dx)).toBeLessThan(5e-6)
+        }
+      })
+    }
+  },
+)
 
 test("the sums do not depend on the number of threads", () => {
   manualSeed(2)
@@ -149,7 +122,7 @@ test("channels side by side, strange strides and other dtypes give the same", ()
     const turned = target.transpose(1, 2).contiguous().transpose(1, 2)
     expect(upsampledOverlap(logits, turned).data()).toEqual(plain)
     const double = logits.to({ dtype: "float64" })
-    expect(error(upsampledOverlap(double, target), composed(double, target))).toBeLessThan(1e-15)
+    expect(relativeError(upsampledOverlap(double, target), composed(double, target))).toBeLessThan(1e-15)
     const rounded = logits.to({ dtype: "bfloat16" })
     expect(upsampledOverlap(rounded, target).data()).toEqual(
       upsampledOverlap(rounded.to({ dtype: "float32" }), target).data(),
@@ -167,7 +140,7 @@ test("it has second derivatives", () => {
       const [dx] = grad([sum], [x], { createGraph: true })
       return grad([dx!.mul(dx!).sum()], [x])[0]!
     }
-    expect(error(penalty(upsampledOverlap, "float32"), penalty(composed, "float64"))).toBeLessThan(1e-5)
+    expect(relativeError(penalty(upsampledOverlap, "float32"), penalty(composed, "float64"))).toBeLessThan(1e-5)
   })
 })
 

@@ -98,26 +98,6 @@ function trainerOf(name: string, { resume = false, ...parts }: Partial<TrainerPa
 const losses = (run: RunFolder) =>
   run.records().flatMap((record) => (record.kind === "step" ? [(record as StepRecord).loss] : []))
 
-test("each process above rank 0 draws numbers of its own, by seed and step", async () => {
-  const drawnBy = async (rank: number, seed: number) => {
-    const drawn: number[] = []
-    const { trainer } = trainerOf(`rank-${rank}-${seed}-${Math.random()}`, {
-      group: { ...alone, rank },
-      seed,
-      length: { steps: 3 },
-      objective({ logits }, { labels }) {
-        drawn.push(tidy(() => rand([1]).item()))
-        return crossEntropy(logits, labels)
-      },
-    })
-    await trainer.train()
-    return drawn
-  }
-  const all = [await drawnBy(1, 0), await drawnBy(2, 0), await drawnBy(3, 0), await drawnBy(1, 1)].flat()
-  expect(new Set(all).size).toBe(12)
-  expect(await drawnBy(2, 0)).toEqual(all.slice(3, 6))
-})
-
 /** Everything that a run's last state holds, but its times. */
 const lastState = (run: RunFolder) =>
   tidy(() => {
@@ -440,4 +420,24 @@ test("clipping: a step of plain SGD is no longer than rate times limit, and no c
   expect(length(byNorm)).toBeCloseTo(0.1 * 0.01, 6)
   expect(Math.max(...byValue.map(Math.abs))).toBeCloseTo(0.1 * 0.002, 6)
   for (const [k, value] of byNorm.entries()) expect(value / length(byNorm)).toBeCloseTo(free[k]! / length(free), 3)
+})
+
+test("each process above rank 0 draws numbers of its own, by seed and step", async () => {
+  const drawnBy = async (rank: number, seed: number) => {
+    const drawn: number[] = []
+    const { trainer } = trainerOf(`rank-${rank}-${seed}-${Math.random()}`, {
+      group: { ...alone, rank },
+      seed,
+      length: { steps: 3 },
+      objective({ logits }, { labels }) {
+        drawn.push(tidy(() => rand([1]).item()))
+        return crossEntropy(logits, labels)
+      },
+    })
+    await trainer.train()
+    return drawn
+  }
+  const all = [await drawnBy(1, 0), await drawnBy(2, 0), await drawnBy(3, 0), await drawnBy(1, 1)].flat()
+  expect(new Set(all).size).toBe(12)
+  expect(await drawnBy(2, 0)).toEqual(all.slice(3, 6))
 })

@@ -12,6 +12,10 @@ const valuesOf = async (scenario: string, size: number) => {
   return all.map(({ value }) => value)
 }
 
+/** The first of two on this machine. */
+const joinFirst = (options: { port: number; timeout: number }) =>
+  ProcessGroup.join({ rank: 0, size: 2, localRank: 0, localSize: 2, host: "127.0.0.1", ...options })
+
 test("this build has gloo", () => {
   expect(groupBackends()).toContain("gloo")
 })
@@ -92,15 +96,7 @@ test("a build without process groups says how to get them", async () => {
   const built = native.groupBackends
   native.groupBackends = []
   try {
-    const join = ProcessGroup.join({
-      rank: 0,
-      size: 2,
-      localRank: 0,
-      localSize: 2,
-      host: "127.0.0.1",
-      port: 1,
-      timeout: 1,
-    })
+    const join = joinFirst({ port: 1, timeout: 1 })
     await expect(join).rejects.toThrow(
       /^This build .* gloo headers were missing .* libgloo-dev\) and run npm run setup\.$/,
     )
@@ -164,15 +160,7 @@ test("a port that is taken is told in words", async () => {
   const { createServer } = await import("node:net")
   const server = createServer().listen(port)
   try {
-    const join = ProcessGroup.join({
-      rank: 0,
-      size: 2,
-      localRank: 0,
-      localSize: 2,
-      host: "127.0.0.1",
-      port,
-      timeout: 2,
-    })
+    const join = joinFirst({ port, timeout: 2 })
     await expect(join).rejects.toThrow(`Port ${port} of this machine is taken`)
     await expect(join).rejects.toThrow(UserError)
   } finally {
