@@ -110,8 +110,8 @@ const inference = (
   },
 })
 
-const inTraining = ["fuseBatchNorm", "sideBySide", "winograd"] as const
-const inInference = ["foldBatchNorm", "keepFolded", "sideBySide", "winograd"] as const
+const inTraining = ["fuseBatchNorm", "fuseOptimizer", "sideBySide", "pointwise", "winograd"] as const
+const inInference = ["foldBatchNorm", "keepFolded", "sideBySide", "pointwise", "winograd"] as const
 const list: readonly Workload[] = [
   training(
     "deeplabv3-r50",

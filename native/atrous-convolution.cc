@@ -18,7 +18,6 @@
 //
 // That is for float32 on the CPU. Everything else runs as libtorch's conv2d.
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -27,6 +26,8 @@
 #include <vector>
 
 #include "autocast.h"
+#include "operators.h"
+#include "products.h"
 
 namespace pixelwise {
 namespace {
@@ -78,8 +79,6 @@ at::Tensor matrix(const at::Tensor& x) { return x.reshape({-1, x.size(3)}); }
 // [N, C, H, W] as [N, H, W, C], in memory too.
 at::Tensor by_pixels(const at::Tensor& x) { return x.permute({0, 2, 3, 1}).contiguous(); }
 
-bool is_side_by_side(const at::Tensor& x) { return x.suggest_memory_format() == at::MemoryFormat::ChannelsLast; }
-
 // [N, H, W, C] as [N, C, H, W], in the memory format of `like`.
 at::Tensor by_channels(const at::Tensor& x, const at::Tensor& like) { return x.permute({0, 3, 1, 2}).contiguous(like.suggest_memory_format()); }
 
@@ -94,7 +93,7 @@ at::Tensor sum_of_taps(const at::Tensor& x, const at::Tensor& weight, int64_t di
   at::Tensor y;
   for_each_tap(x.size(2), x.size(3), dilation, [&](const Window& rows, const Window& columns) {
     const at::Tensor seen = inputs(pixels, rows, columns);
-    const at::Tensor made = at::mm(matrix(seen), taps[rows.tap][columns.tap]).view({x.size(0), rows.count, columns.count, weight.size(0)});
+    const at::Tensor made = product(matrix(seen), taps[rows.tap][columns.tap]).view({x.size(0), rows.count, columns.count, weight.size(0)});
     if (y.defined()) outputs(y, rows, columns).add_(made);
     else y = made;
   });
@@ -119,37 +118,25 @@ struct AtrousConv2d : torch::autograd::Function<AtrousConv2d> {
     const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2];
     const int64_t dilation = context->saved_data["dilation"].toInt();
     const at::Tensor none;
-    const auto wants = [](const at::Tensor& input) { return input.defined() && input.requires_grad(); };
-    if (at::GradMode::is_enabled()) {  // with createGraph: by operators that have a derivative themselves
-      std::vector<at::Tensor> wanted;
-      for (const at::Tensor* input : {&x, &weight, &bias})
-        if (wants(*input)) wanted.push_back(*input);
-      const c10::optional<at::Tensor> offsets = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
-      const auto made = torch::autograd::grad({composed(x, weight, offsets, dilation)}, wanted, {gradients[0]}, true, true);
-      size_t next = 0;
-      const auto gradient_of = [&](const at::Tensor& input) { return wants(input) ? made[next++] : none; };
-      const at::Tensor dx = gradient_of(x), dweight = gradient_of(weight), dbias = gradient_of(bias);
-      return {dx, dweight, dbias, none};
-    }
+    if (at::GradMode::is_enabled()) return differentiable_gradients(composed(x, weight, optional_of(bias), dilation), gradients[0], {x, weight, bias}, 4);
     const at::Tensor dy = by_pixels(gradients[0]);
     at::Tensor dpixels, dtaps;  // [N, H, W, Cin], [3, 3, Cout, Cin]
-    const at::Tensor pixels = wants(weight) ? by_pixels(x) : none;
-    const at::Tensor taps = wants(x) ? weight.permute({2, 3, 0, 1}).contiguous() : none;
-    if (wants(weight)) dtaps = at::zeros({3, 3, weight.size(0), weight.size(1)}, weight.options());
+    const at::Tensor pixels = wants_gradient(weight) ? by_pixels(x) : none;
+    const at::Tensor taps = wants_gradient(x) ? weight.permute({2, 3, 0, 1}).contiguous() : none;
+    if (wants_gradient(weight)) dtaps = at::zeros({3, 3, weight.size(0), weight.size(1)}, weight.options());
     for_each_tap(x.size(2), x.size(3), dilation, [&](const Window& rows, const Window& columns) {
       const at::Tensor dmade = matrix(outputs(dy, rows, columns));  // [N h w, Cout]
-      if (wants(weight)) {
-        at::Tensor dtap = dtaps[rows.tap][columns.tap];
-        at::mm_out(dtap, dmade.t(), matrix(inputs(pixels, rows, columns)));
+      if (wants_gradient(weight)) {
+        multiply(dtaps[rows.tap][columns.tap], dmade.t(), matrix(inputs(pixels, rows, columns)));
       }
-      if (!wants(x)) return;
-      const at::Tensor dseen = at::mm(dmade, taps[rows.tap][columns.tap]).view({x.size(0), rows.count, columns.count, x.size(1)});
+      if (!wants_gradient(x)) return;
+      const at::Tensor dseen = product(dmade, taps[rows.tap][columns.tap]).view({x.size(0), rows.count, columns.count, x.size(1)});
       if (dpixels.defined()) inputs(dpixels, rows, columns).add_(dseen);
       else dpixels = dseen;
     });
-    const at::Tensor dx = wants(x) ? by_channels(dpixels, x) : none;
-    const at::Tensor dweight = wants(weight) ? at::empty_like(weight).copy_(dtaps.permute({2, 3, 0, 1})) : none;
-    const at::Tensor dbias = wants(bias) ? gradients[0].sum(at::IntArrayRef{0, 2, 3}) : none;
+    const at::Tensor dx = wants_gradient(x) ? by_channels(dpixels, x) : none;
+    const at::Tensor dweight = wants_gradient(weight) ? at::empty_like(weight).copy_(dtaps.permute({2, 3, 0, 1})) : none;
+    const at::Tensor dbias = wants_gradient(bias) ? gradients[0].sum(at::IntArrayRef{0, 2, 3}) : none;
     return {dx, dweight, dbias, none};
   }
 };
@@ -158,9 +145,8 @@ at::Tensor atrous_conv2d(const at::Tensor& x, const at::Tensor& weight, const c1
   TORCH_CHECK(x.dim() == 4 && weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 && weight.size(1) == x.size(1),
               "atrous_conv2d: expected x [N, C, H, W] and weight [Cout, C, 3, 3], got ", x.sizes(), " and ", weight.sizes());
   TORCH_CHECK(dilation >= 1 && dilation < (1 << 20), "atrous_conv2d: dilation ", dilation);
-  const auto is_float = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
-  const bool fits = !is_autocasting() && is_float(x) && is_float(weight) && x.numel() > 0 && weight.numel() > 0 &&
-                    (!bias || (is_float(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
+  const bool fits = !is_autocasting() && is_float_on_cpu(x) && is_float_on_cpu(weight) && x.numel() > 0 && weight.numel() > 0 &&
+                    (!bias || (is_float_on_cpu(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
   if (!fits) return composed(x, weight, bias, dilation);
   if (dilation >= std::max(x.size(2), x.size(3))) return at::conv2d(x, weight.narrow(2, 1, 1).narrow(3, 1, 1), bias);
 

@@ -11,7 +11,6 @@
 // and bfloat16 is computed in float32 and rounded once. Everything else runs as the operators of libtorch that it is made of.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -20,6 +19,7 @@
 #include <limits>
 #include <vector>
 
+#include "operators.h"
 #include "processors.h"
 
 namespace pixelwise {
@@ -355,18 +355,11 @@ struct BatchNormClamp : torch::autograd::Function<BatchNormClamp> {
     const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2], &moments = saved[3];
     const double eps = context->saved_data["eps"].toDouble(), low = context->saved_data["low"].toDouble(), high = context->saved_data["high"].toDouble();
     const at::Tensor none;
-    if (at::GradMode::is_enabled()) {  // with createGraph: by operators that have a derivative themselves
-      std::vector<at::Tensor> inputs;
-      for (const at::Tensor* input : {&x, &weight, &bias})
-        if (input->requires_grad()) inputs.push_back(*input);
+    if (at::GradMode::is_enabled()) {
       const at::Tensor y = composed(x, weight, bias, {}, {}, true, 0, eps, low, high);
-      const auto made = torch::autograd::grad({y}, inputs, {gradients[0]}, true, true);
-      size_t next = 0;
-      const auto gradient_of = [&](const at::Tensor& input) { return input.requires_grad() ? made[next++] : none; };
-      const at::Tensor dx = gradient_of(x), dweight = gradient_of(weight), dbias = gradient_of(bias);
-      return {dx, dweight, dbias, none, none, none, none, none, none};
+      return differentiable_gradients(y, gradients[0], {x, weight, bias}, 9);
     }
-    const at::Tensor dy = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor dy = side_by_side(gradients[0]);
     const at::Tensor dx = at::empty_like(x), dweight = at::empty_like(weight), dbias = at::empty_like(bias);
     propagate(x, dy, weight, bias, moments, eps, {static_cast<float>(low), static_cast<float>(high)}, dx, dweight, dbias);
     return {dx, dweight, dbias, none, none, none, none, none, none};
@@ -431,8 +424,7 @@ at::Tensor batch_norm_clamp(const at::Tensor& x, const at::Tensor& weight, const
   const auto is_vector = [&](const at::Tensor& t) {
     return t.is_cpu() && t.scalar_type() == at::kFloat && t.dim() == 1 && t.size(0) == x.size(1) && t.is_contiguous();
   };
-  const bool is_ours = training && x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.dim() == 4 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast &&
-                       x.is_contiguous(at::MemoryFormat::ChannelsLast) && x.numel() > x.size(1) && is_vector(weight) && is_vector(bias) &&
+  const bool is_ours = training && x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16) && x.dim() == 4 && is_side_by_side(x) && x.numel() > x.size(1) && is_vector(weight) && is_vector(bias) &&
                        is_vector(running_mean) && is_vector(running_var);
   if (!is_ours) return composed(x, weight, bias, running_mean, running_var, training, momentum, eps, low, high);
   return BatchNormClamp::apply(x, weight, bias, running_mean, running_var, momentum, eps, low, high);

@@ -23,6 +23,7 @@
 #include "allocator.h"
 #include "bridge.h"
 #include "process-group.h"
+#include "products.h"
 #include "profiler.h"
 
 namespace pixelwise {
@@ -421,7 +422,9 @@ Napi::Value threads(const Info& info) {
 
 Napi::Value set_threads(const Info& info) {
   return guarded(info, [&](Bridge&) {
-    at::set_num_threads(static_cast<int>(integer_at(info, 0, 1, 1024)));
+    const auto count = static_cast<int>(integer_at(info, 0, 1, 1024));
+    at::set_num_threads(count);
+    set_blas_threads(count);
     return info.Env().Undefined();
   });
 }
@@ -465,6 +468,11 @@ Napi::Value build_info(const Info& info) {
     result["libtorch"] = TORCH_VERSION;
     result["config"] = at::show_config();
     result["parallel"] = at::get_parallel_info();
+#ifdef INTRA_OP_PARALLEL
+    result["operatorsShareThreads"] = true;
+#else
+    result["operatorsShareThreads"] = false;
+#endif
     result["cudaDevices"] = static_cast<double>(torch::cuda::device_count());
     const char* bfloat16 = bfloat16_instructions();
     result["bfloat16"] = bfloat16 ? Napi::String::New(info.Env(), bfloat16) : info.Env().Null();

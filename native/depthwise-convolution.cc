@@ -9,13 +9,13 @@
 // everything else runs as libtorch's conv2d.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <algorithm>
 #include <vector>
 
+#include "operators.h"
 #include "processors.h"
 
 namespace pixelwise {
@@ -232,32 +232,23 @@ struct DepthwiseConv2d : torch::autograd::Function<DepthwiseConv2d> {
     const auto stride = context->saved_data["stride"].toIntVector(), padding = context->saved_data["padding"].toIntVector(),
                dilation = context->saved_data["dilation"].toIntVector();
     const at::Tensor none;
-    const auto wants = [](const at::Tensor& input) { return input.defined() && input.requires_grad(); };
-    if (at::GradMode::is_enabled()) {  // with createGraph: by operators that have a derivative themselves
-      std::vector<at::Tensor> inputs;
-      for (const at::Tensor* input : {&x, &weight, &bias})
-        if (wants(*input)) inputs.push_back(*input);
-      const c10::optional<at::Tensor> offsets = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
-      const at::Tensor y = composed(x, weight, offsets, stride, padding, dilation);
-      const auto made = torch::autograd::grad({y}, inputs, {gradients[0]}, true, true);
-      size_t next = 0;
-      const auto gradient_of = [&](const at::Tensor& input) { return wants(input) ? made[next++] : none; };
-      const at::Tensor dx = gradient_of(x), dweight = gradient_of(weight), dbias = gradient_of(bias);
-      return {dx, dweight, dbias, none, none, none};
+    if (at::GradMode::is_enabled()) {
+      const at::Tensor y = composed(x, weight, optional_of(bias), stride, padding, dilation);
+      return differentiable_gradients(y, gradients[0], {x, weight, bias}, 6);
     }
     const Geometry of = geometry(x, weight, stride, padding, dilation);
-    const at::Tensor dy = gradients[0].contiguous(at::MemoryFormat::ChannelsLast);
+    const at::Tensor dy = side_by_side(gradients[0]);
     at::Tensor dx, dweight, dbias;
-    if (wants(x)) {
+    if (wants_gradient(x)) {
       dx = at::empty_like(x);
       const at::Tensor none_added = at::zeros({of.channels}, at::kFloat);
       gather(dx.data_ptr<float>(), dy.data_ptr<float>(), taps_of(weight).data_ptr<float>(), none_added.data_ptr<float>(), of, true);
     }
-    if (wants(weight)) {
+    if (wants_gradient(weight)) {
       dweight = at::empty_like(weight);
       dweight.copy_(gradient_of_taps(x.data_ptr<float>(), dy.data_ptr<float>(), of).t().reshape(weight.sizes()));
     }
-    if (wants(bias)) dbias = dy.sum(at::IntArrayRef{0, 2, 3});
+    if (wants_gradient(bias)) dbias = dy.sum(at::IntArrayRef{0, 2, 3});
     return {dx, dweight, dbias, none, none, none};
   }
 };
@@ -275,10 +266,8 @@ at::Tensor depthwise_conv2d(const at::Tensor& x, const at::Tensor& weight, const
 #if HAS_VECTORS
   if (x.is_cpu() && x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kFloat)
     return depthwise_conv2d(x.to(at::kFloat), weight, bias, stride, padding, dilation).to(at::kBFloat16);
-  const auto is_float = [](const at::Tensor& t) { return t.is_cpu() && t.scalar_type() == at::kFloat; };
-  bool is_ours = is_float(x) && is_float(weight) && channels > 1 && x.numel() > 0 && x.suggest_memory_format() == at::MemoryFormat::ChannelsLast &&
-                 x.is_contiguous(at::MemoryFormat::ChannelsLast) && weight.size(0) == channels && weight.size(1) == 1 && weight.numel() > 0 &&
-                 (!bias || (is_float(*bias) && bias->dim() == 1 && bias->size(0) == channels));
+  bool is_ours = is_float_on_cpu(x) && is_float_on_cpu(weight) && channels > 1 && x.numel() > 0 && is_side_by_side(x) && weight.size(0) == channels && weight.size(1) == 1 && weight.numel() > 0 &&
+                 (!bias || (is_float_on_cpu(*bias) && bias->dim() == 1 && bias->size(0) == channels));
   for (int64_t k = 0; is_ours && k < 2; ++k)
     is_ours = x.size(2 + k) + padding[2 * k] + padding[2 * k + 1] > dilation[k] * (weight.size(2 + k) - 1);
   if (is_ours) return DepthwiseConv2d::apply(x, weight, bias, stride, padding, dilation);

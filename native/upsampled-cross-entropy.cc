@@ -10,10 +10,10 @@
 // That is for float32 on the CPU, and logits in fewer bits become float32 first. Everything else runs as the operators of
 // libtorch that it is made of.
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
+#include "operators.h"
 #include "upsampled-softmax.h"
 
 namespace pixelwise {
@@ -98,10 +98,7 @@ struct UpsampledCrossEntropy : torch::autograd::Function<UpsampledCrossEntropy> 
     const int64_t ignore_index = context->saved_data["ignore_index"].toInt();
     const bool align_corners = context->saved_data["align_corners"].toBool();
     const double smoothing = context->saved_data["smoothing"].toDouble();
-    if (at::GradMode::is_enabled()) {  // with createGraph: by operators that have a derivative themselves
-      const auto made = torch::autograd::grad({composed(logits, target, ignore_index, align_corners, smoothing)}, {logits}, {gradients[0]}, true, true);
-      return {made[0], none, none, none, none};
-    }
+    if (at::GradMode::is_enabled()) return differentiable_gradients(composed(logits, target, ignore_index, align_corners, smoothing), gradients[0], {logits}, 5);
     const Enlargement of(logits, target.size(1), target.size(2), align_corners, kNoClass);
     const Spread truth(of.classes, smoothing);
     const at::Tensor labels = target.contiguous(), dy = gradients[0].contiguous();

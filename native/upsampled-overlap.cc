@@ -7,12 +7,12 @@
 // libtorch's operators this takes five tensors of K values a pixel. For float32 on the CPU, and logits in fewer bits become
 // float32 first; everything else is composed.
 #include <ATen/ATen.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include <vector>
 
+#include "operators.h"
 #include "upsampled-softmax.h"
 
 namespace pixelwise {
@@ -94,10 +94,7 @@ struct UpsampledOverlap : torch::autograd::Function<UpsampledOverlap> {
     const at::Tensor &logits = saved[0], &target = saved[1], none;
     const int64_t ignore_index = context->saved_data["ignore_index"].toInt();
     const bool align_corners = context->saved_data["align_corners"].toBool();
-    if (at::GradMode::is_enabled()) {  // with createGraph: by operators that have a derivative themselves
-      const auto made = torch::autograd::grad({composed(logits, target, ignore_index, align_corners)}, {logits}, {gradients[0]}, true, true);
-      return {made[0], none, none, none};
-    }
+    if (at::GradMode::is_enabled()) return differentiable_gradients(composed(logits, target, ignore_index, align_corners), gradients[0], {logits}, 4);
     const Enlargement of(logits, target.size(1), target.size(2), align_corners, kNoClass);
     const at::Tensor labels = target.contiguous(), dy = at::constant_pad_nd(gradients[0], {0, 8 * of.eights - of.classes}).contiguous();
     const int64_t* labels_data = labels.data_ptr<int64_t>();

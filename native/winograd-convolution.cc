@@ -19,7 +19,6 @@
 // That is for float32 on the CPU with channels side by side (channels_last). Everything else runs as libtorch's conv2d.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -27,7 +26,9 @@
 #include <vector>
 
 #include "autocast.h"
+#include "operators.h"
 #include "processors.h"
+#include "products.h"
 
 namespace pixelwise {
 namespace {
@@ -275,10 +276,10 @@ at::Tensor convolve(const at::Tensor& x, const at::Tensor& kernels, int64_t dila
   const at::Tensor made = at::empty({16, at_once, outputs}, x.options(), at::MemoryFormat::Contiguous);
   for_each_part(tiles, at_once, [&](int64_t first, int64_t count) {
     take(x, tiles, Of::inputs, first, count, taken);
-    for (int64_t k = 0; k < 16; ++k) {
+    in_parallel(16, [&](int64_t k) {
       at::Tensor product = made[k].narrow(0, 0, count);
       at::mm_out(product, taken[k].narrow(0, 0, count), kernels[k]);
-    }
+    });
     give(made, tiles, first, count, y);
   });
   return y;
@@ -293,15 +294,13 @@ at::Tensor gradient_of_weight(const at::Tensor& x, const at::Tensor& dy, int64_t
   for_each_part(tiles, at_once, [&](int64_t first, int64_t count) {
     take(x, tiles, Of::inputs, first, count, taken);
     take(dy, tiles, Of::outputs, first, count, spread);
-    for (int64_t k = 0; k < 16; ++k) {
+    in_parallel(16, [&](int64_t k) {
       at::Tensor sum = gradient[k];
       at::addmm_out(sum, sum, spread[k].narrow(0, 0, count).t(), taken[k].narrow(0, 0, count), /*beta=*/first > 0 ? 1 : 0);
-    }
+    });
   });
   return gradient_of_kernels(gradient);
 }
-
-at::Tensor side_by_side(const at::Tensor& x) { return x.contiguous(at::MemoryFormat::ChannelsLast); }
 
 // With `kernels` [16, Cout, Cin].
 at::Tensor convolve(const at::Tensor& x, const at::Tensor& kernels, const c10::optional<at::Tensor>& bias, int64_t dilation) {
@@ -322,36 +321,23 @@ struct WinogradConv2d : torch::autograd::Function<WinogradConv2d> {
     const at::Tensor &x = saved[0], &weight = saved[1], &bias = saved[2];
     const int64_t dilation = context->saved_data["dilation"].toInt();
     const at::Tensor none;
-    const auto wants = [](const at::Tensor& input) { return input.defined() && input.requires_grad(); };
-    if (at::GradMode::is_enabled()) {  // with createGraph: by operators that have a derivative themselves
-      std::vector<at::Tensor> wanted;
-      for (const at::Tensor* input : {&x, &weight, &bias})
-        if (wants(*input)) wanted.push_back(*input);
-      const c10::optional<at::Tensor> offsets = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
-      const auto made = torch::autograd::grad({composed(x, weight, offsets, dilation)}, wanted, {gradients[0]}, true, true);
-      size_t next = 0;
-      const auto gradient_of = [&](const at::Tensor& input) { return wants(input) ? made[next++] : none; };
-      const at::Tensor dx = gradient_of(x), dweight = gradient_of(weight), dbias = gradient_of(bias);
-      return {dx, dweight, dbias, none};
-    }
+    if (at::GradMode::is_enabled()) return differentiable_gradients(composed(x, weight, optional_of(bias), dilation), gradients[0], {x, weight, bias}, 4);
     const at::Tensor dy = side_by_side(gradients[0]);
-    const at::Tensor dx = wants(x) ? convolve(dy, kernels_of(side_by_side(weight), true), dilation) : none;
-    const at::Tensor dweight = wants(weight) ? gradient_of_weight(x, dy, dilation) : none;
-    const at::Tensor dbias = wants(bias) ? dy.sum(at::IntArrayRef{0, 2, 3}) : none;
+    const at::Tensor dx = wants_gradient(x) ? convolve(dy, kernels_of(side_by_side(weight), true), dilation) : none;
+    const at::Tensor dweight = wants_gradient(weight) ? gradient_of_weight(x, dy, dilation) : none;
+    const at::Tensor dbias = wants_gradient(bias) ? dy.sum(at::IntArrayRef{0, 2, 3}) : none;
     return {dx, dweight, dbias, none};
   }
 };
 
 #endif
 
-bool is_plain(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
-
 // What convolutions make of `weight` [Cout, Cin, 3, 3], to be made once for several of them: [16, Cout, Cin], or nothing.
 at::Tensor winograd_kernels(const at::Tensor& weight) {
   const at::NoGradGuard no_history;
   TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3, "winograd_kernels: expected weight [Cout, C, 3, 3], got ", weight.sizes());
 #if HAS_VECTORS
-  if (is_plain(weight) && weight.numel() > 0 && weight.size(1) % 8 == 0) return kernels_of(side_by_side(weight), false);
+  if (is_float_on_cpu(weight) && weight.numel() > 0 && weight.size(1) % 8 == 0) return kernels_of(side_by_side(weight), false);
 #endif
   return at::empty({0}, weight.options());
 }
@@ -363,10 +349,10 @@ at::Tensor winograd_conv2d(const at::Tensor& x, const at::Tensor& weight, const 
               "winograd_conv2d: expected x [N, C, H, W] and weight [Cout, C, 3, 3], got ", x.sizes(), " and ", weight.sizes());
   TORCH_CHECK(dilation >= 1 && dilation < (1 << 20), "winograd_conv2d: dilation ", dilation);
 #if HAS_VECTORS
-  const bool is_ours = !is_autocasting() && is_plain(x) && is_plain(weight) && x.numel() > 0 && weight.numel() > 0 && x.size(1) % 8 == 0 && weight.size(0) % 8 == 0 &&
-                       x.suggest_memory_format() == at::MemoryFormat::ChannelsLast && x.is_contiguous(at::MemoryFormat::ChannelsLast) &&
-                       (!bias || (is_plain(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
-  const bool has_kernels = kernels && is_plain(*kernels) && kernels->is_contiguous() && kernels->sizes() == at::IntArrayRef{16, weight.size(0), weight.size(1)};
+  const bool is_ours = !is_autocasting() && is_float_on_cpu(x) && is_float_on_cpu(weight) && x.numel() > 0 && weight.numel() > 0 && x.size(1) % 8 == 0 && weight.size(0) % 8 == 0 &&
+                       is_side_by_side(x) &&
+                       (!bias || (is_float_on_cpu(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
+  const bool has_kernels = kernels && is_float_on_cpu(*kernels) && kernels->is_contiguous() && kernels->sizes() == at::IntArrayRef{16, weight.size(0), weight.size(1)};
   if (is_ours && has_kernels && !at::GradMode::is_enabled()) return convolve(x, *kernels, bias, dilation);
   if (is_ours) return WinogradConv2d::apply(x, weight, bias, dilation);
 #endif

@@ -55,12 +55,13 @@ interface Addon {
   /** What can connect processes. */
   processes: readonly string[]
   bfloat16: string | null
+  operatorsShareThreads: boolean
 }
 
 async function loadAddon(): Promise<Addon | { error: string }> {
   try {
     const { buildInfo, groupBackends, threads } = await import("../torch/index.ts")
-    const { libtorch, config, cudaDevices, bfloat16 } = buildInfo()
+    const { libtorch, config, cudaDevices, bfloat16, operatorsShareThreads } = buildInfo()
     return {
       libtorch,
       threads: threads(),
@@ -68,6 +69,7 @@ async function loadAddon(): Promise<Addon | { error: string }> {
       cudaDevices,
       processes: groupBackends(),
       bfloat16,
+      operatorsShareThreads,
     }
   } catch (error) {
     const { message, cause } = error as Error
@@ -106,7 +108,10 @@ function describe(
   else {
     lines.push(
       ["addon", `loads, with libtorch ${addon.libtorch}`],
-      ["  threads", `${addon.threads} (set OMP_NUM_THREADS or --threads to change)`],
+      [
+        "  threads",
+        `${addon.threads} (set OMP_NUM_THREADS or --threads to change)${addon.operatorsShareThreads ? "" : "; pixelwise's own operators use one: the compiler had no OpenMP"}`,
+      ],
       [
         "  CPU kernels",
         `${addon.cpuCapability}${slow.includes("blas") ? ", without OpenBLAS: matrix products are 30 times slower" : ""}`,

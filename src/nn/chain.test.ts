@@ -4,6 +4,7 @@ import { intercept } from "../torch/dispatch.ts"
 import {
   adam_,
   aten,
+  autocast,
   fromData,
   grad,
   levers,
@@ -84,6 +85,23 @@ test.each([
     const [expected, expectedDx] = run()
     expect(y.sub(expected).abs().max().item()).toBeLessThan(1e-13) // values of about 1, sums of 36 terms
     expect(dx.sub(expectedDx).abs().max().item()).toBeLessThan(1e-13)
+  })
+})
+
+test("in bfloat16 what is folded is clamped too", () => {
+  manualSeed(1)
+  using model = new Sequential(new Conv2d(8, 16, 3), trainedNorm(16), new ReLU6())
+  model.eval()
+  tidy(() => {
+    using _ = noGrad()
+    const x = randn([1, 8, 12, 12]).mul(20) // far beyond 6 on both sides
+    const exact = model.call(x)
+    const y = autocast({ dtype: "bfloat16" }, () => model.call(x))
+    expect(y.dtype).toBe("bfloat16")
+    expect([y.min().item(), y.max().item()]).toEqual([0, 6])
+    // Rounded are the input, the kernel and the sum, each by up to 2^-9 of itself, and the sums are of up to 200.
+    expect(y.to({ dtype: "float32" }).sub(exact).abs().max().item()).toBeLessThan(3 * 2 ** -9 * 200)
+    expect(y.to({ dtype: "float32" }).sub(exact).abs().mean().item()).toBeLessThan(0.05)
   })
 })
 

@@ -2,7 +2,7 @@
 import { isGradEnabled, isRecording, type Limits, levers, type Tensor } from "../torch/index.ts"
 import { Conv2d, pair } from "./conv.ts"
 import type { Module } from "./module.ts"
-import { BatchNorm2d, clamp_ } from "./norm.ts"
+import { BatchNorm2d, clamped } from "./norm.ts"
 import { ReLU, ReLU6 } from "./simple.ts"
 
 /**
@@ -19,7 +19,7 @@ export function chain(x: Tensor, ...modules: readonly Module[]): Tensor {
     if (is(first, Conv2d) && is(second, BatchNorm2d) && canFold(y, first, second)) {
       y = first.callFolded(y, second)
       const clamps = limitsOf(third)
-      if (clamps) clamp_(y, clamps) // nobody else has it
+      if (clamps) y = clamped(y, clamps) // nobody else has it
       k += clamps ? 3 : 2
     } else if (is(first, BatchNorm2d) && limits && levers.fuseBatchNorm && !isRecording()) {
       y = first.callClamped(y, limits)

@@ -12,6 +12,7 @@ import {
   isRecording,
   levers,
   Parameter,
+  pointwiseConv2d,
   profileCall,
   ShapeError,
   type Tensor,
@@ -111,6 +112,9 @@ export class Conv2d extends Module {
     }
     const rate = this.#rate
     const isFull = currentPrecision() === "float32"
+    if (levers.pointwise && isFull && this.#isPointwise && hasRowsOfChannels(x) && !isRecording()) {
+      return pointwiseConv2d(x, weight, bias)
+    }
     if (rate !== null && isFull && !isRecording()) {
       if (levers.winograd && winogradPays(x, weight, rate)) {
         if (kept) kept.kernels ??= winogradKernels(weight).keep()
@@ -132,6 +136,13 @@ export class Conv2d extends Module {
   get #isDilatedDepthwise(): boolean {
     const isDepthwise = this.groups > 1 && this.groups === this.weight.size(0) && this.weight.size(1) === 1
     return isDepthwise && Math.max(...pair(this.dilation)) > 1
+  }
+
+  get #isPointwise(): boolean {
+    const { weight, stride, padding, groups } = this
+    const isOne = (sizes: readonly number[]) => sizes.every((size) => size === 1)
+    const hasPadding = padding !== "same" && Math.max(...pair(padding)) > 0
+    return groups === 1 && isOne([weight.size(2), weight.size(3), ...pair(stride)]) && !hasPadding
   }
 
   /** The dilation of a 3x3 convolution that keeps the size; null: of others. */
@@ -249,3 +260,6 @@ function tile(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
 
 /** Whether a pixel's channels are neighbours in memory. @param x [N, C, H, W] */
 const isSideBySide = (x: Tensor): boolean => x.strides[1] === 1 && x.size(1) > 1
+
+/** Whether x [N, C, H, W] is a matrix [N H W, C] in memory. */
+const hasRowsOfChannels = (x: Tensor): boolean => isSideBySide(x) || x.size(2) * x.size(3) === 1

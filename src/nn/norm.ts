@@ -70,7 +70,7 @@ export class BatchNorm2d extends Module {
     const [n, , h, w] = x.shape as [number, number, number, number]
     const useBatch = !this.isFixed && n * h * w * this.group.size > 1
     if (useBatch) this.num_batches_tracked.add_(1)
-    if (useBatch && this.group.size > 1) return clamp_(this.group.batchNorm(x, this), limits)
+    if (useBatch && this.group.size > 1) return clamped(this.group.batchNorm(x, this), limits)
     if (levers.fuseBatchNorm && !isRecording()) return batchNormClamp(x, this, useBatch, limits)
     const { weight, bias, running_mean, running_var, momentum, eps } = this
     // cuDNN's flag is read on CUDA only
@@ -79,7 +79,7 @@ export class BatchNorm2d extends Module {
 }
 
 /** Everything below `low` becomes low, above `high` high, in place where that is possible. */
-export function clamp_(y: Tensor, { low, high }: Limits): Tensor {
+export function clamped(y: Tensor, { low, high }: Limits): Tensor {
   if (low === undefined) return y
   if (high === undefined) return aten.relu_(y)
   return y.dtype === "bfloat16" ? clampBetween(y, low, high) : aten.hardtanh_(y, { minVal: low, maxVal: high })

@@ -1,7 +1,7 @@
 // Adam and AdamW, as torch.optim: steps of about lr in each coordinate, whatever the gradient's scale.
 // Kingma and Ba 2015, https://arxiv.org/abs/1412.6980; Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101
 import { adam_, aten, levers, type Parameter, type Tensor, zeros } from "../torch/index.ts"
-import { type NamedParameters, Optimizer, requireNumber } from "./optimizer.ts"
+import { type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
 
 export interface AdamOptions {
   /** How much of the old mean and of the old mean square of the gradient a step keeps. */
@@ -30,7 +30,9 @@ export class Adam extends Optimizer {
     this.eps = requireNumber("eps", eps, 0)
   }
 
-  protected override update(name: string, parameter: Parameter, g: Tensor, lr: number): void {
+  protected override update(name: string, parameter: Parameter, gradient: Tensor, settings: StepSettings): void {
+    const { lr } = settings
+    const g = this.penalize(parameter, gradient, settings)
     const [beta1, beta2] = this.betas
     const fresh = () => aten.zeros_like(parameter)
     const step = this.getState("step", name) ?? this.setState("step", name, zeros([], { dtype: "int64" }))
@@ -38,7 +40,7 @@ export class Adam extends Optimizer {
     const square = this.getState("exp_avg_sq", name) ?? this.setState("exp_avg_sq", name, fresh())
     // Their order in memory is no longer the parameter's where the model has changed its own.
     const isPlain = [mean, square].every(({ strides }) => String(strides) === String(parameter.strides))
-    if (levers.fuseAdam && isPlain && parameter.dtype === "float32" && parameter.device === "cpu") {
+    if (levers.fuseOptimizer && isPlain && parameter.dtype === "float32" && parameter.device === "cpu") {
       adam_(parameter, g, { step, mean, square }, { rate: lr, betas: this.betas, eps: this.eps })
       return
     }

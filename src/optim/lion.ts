@@ -2,7 +2,7 @@
 // third to a tenth of Adam's learning rate, and as many times its weight decay.
 // Chen et al. 2023, Symbolic Discovery of Optimization Algorithms, https://arxiv.org/abs/2302.06675
 import { aten, type Parameter, type Tensor } from "../torch/index.ts"
-import { type NamedParameters, Optimizer, requireNumber } from "./optimizer.ts"
+import { type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
 
 export interface LionOptions {
   /** How much of the old mean of the gradient the direction of a step, and the next mean, keep. */
@@ -22,11 +22,12 @@ export class Lion extends Optimizer {
     this.betas = betas
   }
 
-  protected override update(name: string, parameter: Parameter, gradient: Tensor, lr: number): void {
+  protected override update(name: string, parameter: Parameter, given: Tensor, settings: StepSettings): void {
+    const gradient = this.penalize(parameter, given, settings)
     const [beta1, beta2] = this.betas
     const mean = this.getState("exp_avg", name) ?? this.setState("exp_avg", name, aten.zeros_like(parameter))
     const direction = aten.sign(mean.mul(beta1).add_(gradient, { alpha: 1 - beta1 }))
-    parameter.add_(direction, { alpha: -lr })
+    parameter.add_(direction, { alpha: -settings.lr })
     mean.mul_(beta2).add_(gradient, { alpha: 1 - beta2 })
   }
 }

@@ -1,5 +1,5 @@
 // What optimizers are besides their formulas; that these are PyTorch's: tests/parity/optim.test.ts.
-import { expect, test } from "vitest"
+import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { UserError } from "../errors.ts"
 import {
   isGradEnabled,
@@ -9,12 +9,14 @@ import {
   ones,
   Parameter,
   randn,
+  setThreads,
   type Tensor,
   tensor,
+  threads,
   tidy,
   zeros,
 } from "../torch/index.ts"
-import { AdamW, createOptimizer, optimizerNames, SGD } from "./index.ts"
+import { AdamW, createOptimizer, type Optimizer, optimizerNames, SGD } from "./index.ts"
 
 const parameters = () =>
   new Map([
@@ -156,39 +158,51 @@ test("options that make no sense are named", () => {
   )
 })
 
-test.each(["contiguous", "channels_last"] as const)(
-  "Adam's steps as one operator, %s: as close to float64 as libtorch's ten",
-  (memoryFormat) => {
-    const run = (dtype: "float32" | "float64", fuseAdam: boolean) =>
-      tidy(() => {
-        manualSeed(1)
-        levers.fuseAdam = fuseAdam
-        const weight = new Parameter(randn([7, 5, 3, 3]).contiguous({ memoryFormat }).to({ dtype }))
-        const bias = new Parameter(randn([30_000, 3]).to({ dtype })) // enough for two threads
-        using optimizer = new AdamW(
-          [
-            ["weight", weight],
-            ["bias", bias],
-          ],
-          0.01,
-          { weightDecay: 0.1 },
-        )
-        for (let step = 0; step < 5; step++) {
-          if (step === 3) weight.setData(weight.transpose(0, 1).contiguous().transpose(0, 1)) // its memory changes its order
-          weight.grad = randn([7, 5, 3, 3]).to({ dtype }) // its memory in another order, where channels are side by side
-          bias.grad = randn([30_000, 3]).mul(step).to({ dtype })
-          optimizer.step()
-        }
-        return [weight, bias].map((parameter) => parameter.to({ dtype: "float64" }))
-      })
-    try {
-      const [exact, fused, ten] = [run("float64", true), run("float32", true), run("float32", false)]
-      for (const k of [0, 1]) {
-        const error = (got: Tensor[]) => got[k]!.sub(exact[k]!).abs().max().item()
-        expect(error(fused)).toBeLessThan(Math.max(2 * error(ten), 1e-7))
-      }
-    } finally {
-      levers.fuseAdam = true
+/** Parameters after five steps: of one that is small and whose memory changes its order, and of one that two threads share. */
+function stepsOf(
+  create: (parameters: [string, Parameter][]) => Optimizer,
+  dtype: "float32" | "float64",
+  { isFused, memoryFormat }: { isFused: boolean; memoryFormat: "contiguous" | "channels_last" },
+): Tensor[] {
+  return tidy(() => {
+    manualSeed(1)
+    levers.fuseOptimizer = isFused
+    const weight = new Parameter(randn([7, 5, 3, 3]).contiguous({ memoryFormat }).to({ dtype }))
+    const bias = new Parameter(randn([30_000, 3]).to({ dtype }))
+    using optimizer = create([
+      ["weight", weight],
+      ["bias", bias],
+    ])
+    optimizer.groupOf = (name) => (name === "bias" ? { rate: 0.5, gradient: 3, weightDecay: 0.2 } : {})
+    for (let step = 0; step < 5; step++) {
+      if (step === 3) weight.setData(weight.transpose(0, 1).contiguous().transpose(0, 1))
+      weight.grad = randn([7, 5, 3, 3]).to({ dtype }) // its memory in another order, where channels are side by side
+      bias.grad = randn([30_000, 3]).mul(step).to({ dtype })
+      optimizer.step()
     }
-  },
-)
+    return [weight, bias].map((parameter) => parameter.to({ dtype: "float64" }))
+  })
+}
+
+describe.each(["contiguous", "channels_last"] as const)("a step as one operator, %s", (memoryFormat) => {
+  const threadsBefore = threads()
+  beforeEach(() => setThreads(2))
+  afterEach(() => {
+    levers.fuseOptimizer = true
+    setThreads(threadsBefore)
+  })
+
+  test.each<[string, (parameters: [string, Parameter][]) => Optimizer]>([
+    ["AdamW", (parameters) => new AdamW(parameters, 0.01, { weightDecay: 0.1 })],
+    ["SGD", (parameters) => new SGD(parameters, 0.01, { weightDecay: 0.1 })],
+    ["SGD with momentum", (parameters) => new SGD(parameters, 0.01, { momentum: 0.9, dampening: 0.2 })],
+    ["SGD, Nesterov's", (parameters) => new SGD(parameters, 0.01, { momentum: 0.9, nesterov: true, weightDecay: 0.1 })],
+  ])("%s: as close to float64 as libtorch's", (_, create) => {
+    const exact = stepsOf(create, "float64", { isFused: true, memoryFormat })
+    const [fused, apart] = [true, false].map((isFused) => stepsOf(create, "float32", { isFused, memoryFormat }))
+    for (const k of [0, 1]) {
+      const error = (got: Tensor[]) => got[k]!.sub(exact[k]!).abs().max().item()
+      expect(error(fused!)).toBeLessThan(Math.max(2 * error(apart!), 1e-7))
+    }
+  })
+})

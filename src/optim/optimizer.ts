@@ -18,6 +18,15 @@ export interface ParameterSettings {
   readonly weightDecay: number
 }
 
+/** What the step of one parameter is made with. */
+export interface StepSettings {
+  readonly lr: number
+  /** L2 penalty: what of the parameter is added to its gradient. */
+  readonly decay: number
+  /** Factor of the gradient, after that. */
+  readonly factor: number
+}
+
 export abstract class Optimizer implements Disposable {
   /** Learning rate of the next step. */
   lr: number
@@ -42,11 +51,14 @@ export abstract class Optimizer implements Disposable {
     this.weightDecay = requireNumber("weightDecay", weightDecay, 0)
   }
 
-  /**
-   * Changes one parameter in place. Runs without history, inside a tidy(). Weight decay and the parameter's settings are in
-   * `gradient` and `lr` already.
-   */
-  protected abstract update(name: string, parameter: Parameter, gradient: Tensor, lr: number): void
+  /** Changes one parameter in place. Runs without history, inside a tidy(). Decoupled weight decay has been. */
+  protected abstract update(name: string, parameter: Parameter, gradient: Tensor, settings: StepSettings): void
+
+  /** The gradient with what the settings add to it. */
+  protected penalize(parameter: Parameter, gradient: Tensor, { decay, factor }: StepSettings): Tensor {
+    const penalized = decay === 0 ? gradient : gradient.add(parameter, { alpha: decay })
+    return factor === 1 ? penalized : penalized.mul(factor)
+  }
 
   /** One step. A parameter without gradient stays as it is, and so does its state. */
   step(): void {
@@ -54,16 +66,12 @@ export abstract class Optimizer implements Disposable {
       using _ = noGrad()
       // One parameter at a time: on the CPU libtorch's _foreach operators do the same, slower (measured).
       for (const [name, parameter] of this.#parameters) {
-        let gradient = parameter.grad
+        const gradient = parameter.grad
         if (!gradient) continue
         const { rate = 1, gradient: factor = 1, weightDecay = this.weightDecay } = this.groupOf(name)
         const lr = this.lr * rate
-        if (weightDecay !== 0) {
-          if (this.isDecoupled) parameter.mul_(1 - lr * weightDecay)
-          else gradient = gradient.add(parameter, { alpha: weightDecay })
-        }
-        if (factor !== 1) gradient = gradient.mul(factor)
-        this.update(name, parameter, gradient, lr)
+        if (this.isDecoupled && weightDecay !== 0) parameter.mul_(1 - lr * weightDecay)
+        this.update(name, parameter, gradient, { lr, decay: this.isDecoupled ? 0 : weightDecay, factor })
       }
     })
   }

@@ -1,8 +1,8 @@
 // Stochastic gradient descent with momentum, Nesterov's too, as torch.optim.SGD.
 // Sutskever et al. 2013, http://proceedings.mlr.press/v28/sutskever13.html
 import { UserError } from "../errors.ts"
-import type { Parameter, Tensor } from "../torch/index.ts"
-import { type NamedParameters, Optimizer, requireNumber } from "./optimizer.ts"
+import { aten, levers, type Parameter, sgd_, type Tensor } from "../torch/index.ts"
+import { type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
 
 export interface SGDOptions {
   momentum?: number
@@ -40,16 +40,25 @@ export class SGD extends Optimizer {
     }
   }
 
-  protected override update(name: string, parameter: Parameter, gradient: Tensor, lr: number): void {
+  protected override update(name: string, parameter: Parameter, gradient: Tensor, settings: StepSettings): void {
     const { momentum, dampening, nesterov } = this
-    let direction = gradient
-    if (momentum !== 0) {
-      const before = this.getState("momentum_buffer", name)
-      const buffer = before
-        ? before.mul_(momentum).add_(gradient, { alpha: 1 - dampening })
-        : this.setState("momentum_buffer", name, gradient.clone())
-      direction = nesterov ? gradient.add(buffer, { alpha: momentum }) : buffer
+    const before = momentum === 0 ? null : this.getState("momentum_buffer", name)
+    // A buffer's order in memory is no longer the parameter's where the model has changed its own.
+    const isPlain = !before || String(before.strides) === String(parameter.strides)
+    if (levers.fuseOptimizer && isPlain && parameter.dtype === "float32" && parameter.device === "cpu") {
+      const isFirst = momentum !== 0 && !before
+      const buffer = isFirst ? this.setState("momentum_buffer", name, aten.zeros_like(parameter)) : before
+      sgd_(parameter, gradient, { buffer, isFirst }, { ...settings, momentum, dampening, nesterov })
+      return
     }
-    parameter.add_(direction, { alpha: -lr })
+    const g = this.penalize(parameter, gradient, settings)
+    let direction = g
+    if (momentum !== 0) {
+      const buffer = before
+        ? before.mul_(momentum).add_(g, { alpha: 1 - dampening })
+        : this.setState("momentum_buffer", name, g.clone())
+      direction = nesterov ? g.add(buffer, { alpha: momentum }) : buffer
+    }
+    parameter.add_(direction, { alpha: -settings.lr })
   }
 }

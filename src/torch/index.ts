@@ -19,6 +19,8 @@ export {
   foldBatchNorm,
   foldKey,
   type Limits,
+  pointwiseConv2d,
+  sgd_,
   squaredDistance,
   upsampledArgmax,
   upsampledCrossEntropy,

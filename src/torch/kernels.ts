@@ -84,6 +84,17 @@ export function depthwiseConv2d(
 }
 
 /**
+ * aten.conv2d() with a 1x1 kernel and stride 1, as a matrix product: on the CPU in float32 with channels side by side; elsewhere
+ * libtorch's.
+ * @param x [N, Cin, H, W]
+ * @param weight [Cout, Cin, 1, 1]
+ * @returns [N, Cout, H, W]
+ */
+export function pointwiseConv2d(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
+  return dispatch(findOperator("pixelwise::pointwise_conv2d"), [x, weight, bias]) as Tensor
+}
+
+/**
  * aten.conv2d() with a 3x3 kernel, stride 1 and as much padding as dilation: without the taps that see nothing but padding,
  * where that is faster, on the CPU in float32; elsewhere libtorch's.
  * @param x [N, Cin, H, W]
@@ -179,6 +190,28 @@ export function adam_(
   { rate, betas: [beta1, beta2], eps }: { rate: number; betas: readonly [number, number]; eps: number },
 ): void {
   dispatch(findOperator("pixelwise::adam_"), [parameter, gradient, step, mean, square, rate, beta1, beta2, eps])
+}
+
+/**
+ * One step of SGD for one parameter, in place, of float32 on the CPU: what optim/sgd.ts writes out in four operators.
+ * @param parameter and gradient of one shape, as the momentum's buffer, which lies in memory as the parameter does; null: no momentum
+ */
+export function sgd_(
+  parameter: Tensor,
+  gradient: Tensor,
+  { buffer, isFirst }: { readonly buffer: Tensor | null; readonly isFirst: boolean },
+  settings: {
+    readonly lr: number
+    readonly momentum: number
+    readonly dampening: number
+    readonly nesterov: boolean
+    readonly decay: number
+    readonly factor: number
+  },
+): void {
+  const { lr, momentum, dampening, nesterov, decay, factor } = settings
+  const args = [parameter, gradient, buffer, isFirst, lr, momentum, dampening, nesterov, decay, factor]
+  dispatch(findOperator("pixelwise::sgd_"), args)
 }
 
 /**

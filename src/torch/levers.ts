@@ -8,10 +8,12 @@ export const levers = {
   keepFolded: true,
   /** Batch-norm and the ReLU or ReLU6 behind it are one operator (native/batch-norm.cc). */
   fuseBatchNorm: true,
-  /** A parameter's step of Adam is one operator (native/adam.cc). */
-  fuseAdam: true,
+  /** A parameter's step of SGD or Adam is one operator (native/sgd.cc, native/adam.cc). */
+  fuseOptimizer: true,
   /** Dilated convolutions that filter each channel by itself have gradients of our own (native/depthwise-convolution.cc). */
   depthwise: true,
+  /** 1x1 convolutions are matrix products (native/pointwise-convolution.cc). */
+  pointwise: true,
   /** Convolutions skip the taps that see nothing but padding (native/atrous-convolution.cc). */
   atrous: true,
   /** 3x3 convolutions of many channels are computed by tiles, with fewer multiplications (native/winograd-convolution.cc). */

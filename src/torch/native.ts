@@ -65,6 +65,8 @@ export interface BuildInfo {
   /** As libtorch reports them. */
   readonly config: string
   readonly parallel: string
+  /** Whether our own operators use libtorch's threads; false: the compiler had no OpenMP, and they use one. */
+  readonly operatorsShareThreads: boolean
   readonly cudaDevices: number
   /** The processor's instructions for products of bfloat16, such as "avx512_bf16"; null: it has none. */
   readonly bfloat16: string | null
