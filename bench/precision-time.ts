@@ -66,7 +66,7 @@ for (const [name, { model: kind, options, step, inference }] of Object.entries(w
       model.train()
       tidy(() => {
         optimizer.zeroGrad()
-        const loss = objective(callAtStride(model, images, precision), { labels }, 0)
+        const loss = objective(callAtStride(model, images, precision), { labels }, { step: 0, progress: 0 })
         loss.backward()
         optimizer.step()
         loss.item()

@@ -17,25 +17,49 @@ import { describeMachine, keep, type Machine, type Result, type Times } from "./
 import { type Measure, type RoundOptions, type Rounds, takeTurns } from "./rounds.ts"
 import { workloads } from "./workloads.ts"
 
-const { values: options } = parseArgs({
-  options: {
-    data: { type: "string" },
-    rounds: { type: "string", default: "15" },
-    python: { type: "string", default: "/usr/bin/python3" },
-    threads: { type: "string", default: String(availableParallelism()) },
-    load: { type: "string", default: "0.1" },
-    levers: { type: "boolean", default: false },
-    only: { type: "string" },
-  },
-})
+const usage = `npm run bench -- [--data VOC2012] [--rounds 15] [--only NAME,NAME] [--levers] [--threads N] [--load 0.1] [--python /usr/bin/python3]
+Workloads: ${[...Object.keys(workloads), ...Object.keys(fileWorkloads)].join(", ")}; those from files want --data.`
+
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      data: { type: "string" },
+      rounds: { type: "string", default: "15" },
+      python: { type: "string", default: "/usr/bin/python3" },
+      threads: { type: "string", default: String(availableParallelism()) },
+      load: { type: "string", default: "0.1" },
+      levers: { type: "boolean", default: false },
+      only: { type: "string" },
+      help: { type: "boolean", default: false },
+    },
+  })
+  return values
+}
+
+/** Ends with a sentence and how to call this. */
+function refuse(message: string): never {
+  console.error(`bench: ${message}\n${usage}`)
+  process.exit(2)
+}
+
+let options: ReturnType<typeof readOptions>
+try {
+  options = readOptions()
+} catch (error) {
+  refuse((error as Error).message)
+}
+if (options.help) {
+  console.log(usage)
+  process.exit()
+}
 const { data, python } = options
 const [rounds, load, threads] = [Number(options.rounds), Number(options.load), Number(options.threads)]
-if (!(rounds >= 1) || !(load >= 0)) throw new Error("--rounds is a whole number above 0, --load a number of cores")
+if (!(rounds >= 1) || !(load >= 0)) refuse("--rounds is a whole number above 0, --load a number of cores")
 
 const known = [...Object.keys(workloads), ...Object.keys(fileWorkloads)]
 const asked = options.only?.split(",") ?? known
 const unknown = asked.filter((name) => !known.includes(name))
-if (unknown.length > 0) throw new Error(`no workload ${unknown.join(", ")}; there are ${known.join(", ")}`)
+if (unknown.length > 0) refuse(`there is no workload ${unknown.join(", ")}`)
 const chosen = Object.values(workloads).filter(({ name }) => asked.includes(name))
 const chosenFromFiles = Object.values(fileWorkloads).filter(({ name }) => asked.includes(name))
 

@@ -61,7 +61,7 @@ export function prepareTraining(network: Network, [n, h, w]: Size) {
   const step = () =>
     tidy(() => {
       optimizer.zeroGrad()
-      const loss = objective(callAtStride(model, images), { labels }, 0)
+      const loss = objective(callAtStride(model, images), { labels }, { step: 0, progress: 0 })
       loss.backward()
       optimizer.step()
       return loss.item()

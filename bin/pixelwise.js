@@ -21,9 +21,6 @@ if (node === undefined) {
   console.error(`pixelwise: ${nodeIsTooOld}`)
   process.exit(2)
 }
-if (!existsSync(inRoot("build/native/pixelwise.node"))) {
-  console.error(`pixelwise: the native addon is not built, so nothing that computes will work. Run: ${setup}`)
-}
 
 if (node === process.execPath) await import(pathToFileURL(main).href)
 else runAndExit(node, [main, ...process.argv.slice(2)])

@@ -102,4 +102,11 @@ function report(error: unknown, json: boolean): number {
   return isInput ? 2 : 1
 }
 
+// Whoever reads our output may go (pixelwise train ... | head): what was begun goes on, and nothing is said.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error
+  })
+}
+
 process.exitCode = await main(process.argv.slice(2)).catch((error) => report(error, false))

@@ -47,7 +47,7 @@ export function runEvents(output: Output): RunEvents {
             : Number.NaN
       const parts = [
         `step ${record.step}`,
-        `loss ${mean.toFixed(3)}`,
+        `mean loss ${mean.toFixed(3)}`,
         ...(score === null ? [] : [`mIoU ${percent(score)}`]),
         `${rate.toFixed(1)} images/s`,
         `waiting for data ${Math.round(100 * record.dataWait)}%`,
@@ -121,7 +121,8 @@ export async function finish(
   if (failure !== null && !signal?.aborted) throw failure // the run itself is complete, and was shown
 }
 
-function describeStart({ run, trainSet, valSet, census, parameters, trainable, length, step }: RunStart): string {
+function describeStart(start: RunStart): string {
+  const { run, trainSet, valSet, census, parameters, trainable, length, step, isComplete, processes } = start
   const encoder = encoderNameOf(run.config.model, run.config.encoder)
   const total = census.pixels.reduce((sum, count) => sum + count, 0)
   const { classes } = trainSet.labelMap
@@ -134,8 +135,14 @@ function describeStart({ run, trainSet, valSet, census, parameters, trainable, l
     `${trainSet.ids.length} training and ${valSet.ids.length} validation images, ${classes.length} classes; ` +
       `most frequent ${most?.name} (${percent(most?.share ?? null)} % of pixels), rarest ${least?.name} (${percent(least?.share ?? null)} %)`,
     ...(absent.length > 0 ? [`Never in the training masks, so never learned: ${absent.join(", ")}`] : []),
-    `${run.config.model}${encoder === null ? "" : ` on ${encoder}`} with ${(parameters / 1e6).toFixed(2)} M parameters${trainable < parameters ? ` (${(parameters - trainable).toLocaleString("en")} frozen)` : ""}, ${"steps" in length ? `${length.steps} steps` : `${clock(length.seconds)} of time`}, into ${run.path}`,
-    ...(step > 0 ? [`Going on after step ${step}`] : []),
+    `${run.config.model}${encoder === null ? "" : ` on ${encoder}`} with ${(parameters / 1e6).toFixed(2)} M parameters${trainable < parameters ? ` (${(parameters - trainable).toLocaleString("en")} frozen)` : ""}, ${"steps" in length ? `${length.steps} steps` : `${clock(length.seconds)} of time`}${processes > 1 ? `, ${processes} processes` : ""}, into ${run.path}`,
+    ...(isComplete
+      ? [
+          `Complete already, after step ${step}: nothing is left to train. A longer one: --resume with --steps, --epochs or --budget`,
+        ]
+      : step > 0
+        ? [`Going on after step ${step}`]
+        : []),
   ]
   return lines.join("\n")
 }

@@ -8,10 +8,12 @@ import { hardPixels, meanOfTopK, minedShare } from "./mining.ts"
 const float64 = (values: readonly number[]) => tensor([[[...values]]], { dtype: "float64" }) // [1, 1, W]
 const flags = (t: Tensor) => Array.from(t.data() as Uint8Array)
 
-test("the share falls from 1 to topK in `steps` steps, and stays there; at once when steps is 0", () => {
-  const of = (step: number) => minedShare({ topK: 0.25, steps: 100 }, step)
+test("the share falls from 1 to topK in steps or a share of the run, and stays there; at once when that is 0", () => {
+  const of = (step: number) => minedShare({ topK: 0.25, until: 100 }, { step, progress: step / 400 })
   expect([0, 50, 99, 100, 101, 1e6].map(of)).toEqual([1, 0.625, 0.01 + 0.99 * 0.25, 0.25, 0.25, 0.25])
-  expect(minedShare({ topK: 0.25, steps: 0 }, 0)).toBe(0.25)
+  expect(minedShare({ topK: 0.25, until: 0 }, { step: 0, progress: 0 })).toBe(0.25)
+  const ofShare = (progress: number) => minedShare({ topK: 0.25, until: 0.5 }, { step: 7, progress })
+  expect([0, 0.25, 0.5, 1].map(ofShare)).toEqual([1, 0.625, 0.25, 0.25])
 })
 
 describe("top-k", () => {

@@ -1,13 +1,14 @@
 // Hard example mining: a step learns from the pixels with the largest losses alone. Most pixels of an image are easy after a
 // while; their mean says little about the boundaries and the rare classes that are still wrong.
 import { UserError } from "../errors.ts"
+import { type Moment, type Position, through } from "../optim/index.ts"
 import { aten, type Tensor, tidy } from "../torch/index.ts"
 import { quotient, type Total } from "./totals.ts"
 
-/** DeepLab's: the share of pixels that count falls from all of them to `topK` in the first `steps` steps. */
+/** DeepLab's: the share of pixels that count falls from all of them to `topK` until a place in the run; 0: at once. */
 export interface TopK {
   readonly topK: number
-  readonly steps: number
+  readonly until: Position | 0
 }
 
 /**
@@ -21,9 +22,9 @@ export interface Ohem {
 
 export type Mining = TopK | Ohem
 
-/** Share of the pixels that top-k mining counts in a step: 1 - r + r topK, r = min(1, step / steps); topK at once when steps is 0. */
-export function minedShare({ topK, steps }: TopK, step: number): number {
-  const r = steps === 0 ? 1 : Math.min(1, step / steps)
+/** Share of the pixels that top-k mining counts in a step: 1 - r + r topK, r how much of the way to `until` is done. */
+export function minedShare({ topK, until }: TopK, at: Moment): number {
+  const r = until === 0 ? 1 : through(until, at)
   return r * topK + (1 - r)
 }
 

@@ -33,8 +33,14 @@ function makeCase(seed: number, { dtype = "float32" as "float32" | "float64" } =
   return { logits, labels, weight, large: aten.upsample_bilinear2d(logits, [12, 16], false) }
 }
 
+const begin = { step: 0, progress: 0 }
+
 const lossOf = (options: Partial<ObjectiveOptions> & { loss?: string }, logits: Tensor, labels: Tensor, step = 0) =>
-  createObjective({ terms: parseLoss(options.loss ?? "cross-entropy"), ...options })({ logits }, { labels }, step)
+  createObjective({ terms: parseLoss(options.loss ?? "cross-entropy"), ...options })(
+    { logits },
+    { labels },
+    { step, progress: 0 },
+  )
 
 describe("parsing", () => {
   test("names, factors and sums", () => {
@@ -64,7 +70,7 @@ describe("identities", () => {
       loss: fc.constantFrom("cross-entropy", "focal"),
       isWeighted: fc.boolean(),
       reduction: reductions,
-      mining: fc.constantFrom(undefined, { topK: 0.3, steps: 0 }, { threshold: 0.4, minKept: 20 }),
+      mining: fc.constantFrom(undefined, { topK: 0.3, until: 0 }, { threshold: 0.4, minKept: 20 }),
       labelSmoothing: fc.constantFrom(0, 0.2), // of focal: has no part
     })
     fc.assert(
@@ -140,12 +146,12 @@ describe("identities", () => {
         tidy(() => {
           const { large, labels, weight } = makeCase(seed, { dtype: "float64" })
           const plain = lossOf({}, large, labels).item()
-          expect(lossOf({ mining: { topK: 1, steps: 0 } }, large, labels).item()).toBeCloseTo(plain, 12)
-          expect(lossOf({ mining: { topK: 0.1, steps: 50 } }, large, labels, 0).item()).toBeCloseTo(plain, 12)
+          expect(lossOf({ mining: { topK: 1, until: 0 } }, large, labels).item()).toBeCloseTo(plain, 12)
+          expect(lossOf({ mining: { topK: 0.1, until: 50 } }, large, labels, 0).item()).toBeCloseTo(plain, 12)
           expect(lossOf({ mining: { threshold: 1, minKept: 0 } }, large, labels).item()).toBeCloseTo(plain, 12)
           // With class weights each has its own denominator.
           const of = (options: Partial<ObjectiveOptions>) => lossOf({ ...options, weight }, large, labels).item()
-          expect(of({ mining: { topK: 1, steps: 0 } })).toBeCloseTo(of({ reduction: "mean-over-pixels" }), 12)
+          expect(of({ mining: { topK: 1, until: 0 } })).toBeCloseTo(of({ reduction: "mean-over-pixels" }), 12)
           for (const reduction of ["mean", "mean-over-pixels"] as const)
             expect(of({ mining: { threshold: 1, minKept: 0 }, reduction })).toBeCloseTo(of({ reduction }), 12)
         }),
@@ -177,7 +183,7 @@ test("DeepLab's denominator by hand: weighted sum over the number of pixels that
   expect(lossOf({ weight, reduction: "mean-over-pixels" }, logits, labels).item()).toBeCloseTo(sum / 3, 14)
   expect(lossOf({ weight }, logits, labels).item()).toBeCloseTo(sum / 6, 14)
   // Mined: the two largest of 4 pixels, weighted: 4 log(4/3) = 1.15 and log 2 = 0.69
-  const mined = lossOf({ weight, mining: { topK: 0.5, steps: 0 } }, logits, labels).item()
+  const mined = lossOf({ weight, mining: { topK: 0.5, until: 0 } }, logits, labels).item()
   expect(mined).toBeCloseTo((4 * Math.log(4 / 3) + Math.log(2)) / 2, 14)
 })
 
@@ -188,7 +194,7 @@ test("a sum of losses, with the auxiliary head's", () => {
     const objective = createObjective({ terms: parseLoss("cross-entropy + 0.5 dice"), weight, auxWeight: 0.3 })
     const of = (logits: Tensor) =>
       crossEntropy(logits, labels, { weight }).item() + 0.5 * dice(logits, labels, { weight }).item()
-    expect(objective({ logits: large, aux }, { labels }, 0).item()).toBeCloseTo(of(large) + 0.3 * of(aux), 12)
+    expect(objective({ logits: large, aux }, { labels }, begin).item()).toBeCloseTo(of(large) + 0.3 * of(aux), 12)
   })
 })
 
@@ -200,7 +206,7 @@ test("an image pyramid: the merged logits' loss and that of each scale, N + 1; n
         const scales = [large.mul(0.5), large.add(0.1).abs(), large]
         const objective = createObjective({ terms: parseLoss("cross-entropy + 0.5 dice"), weight, auxWeight: 0.3 })
         const of = (output: { logits: Tensor; aux?: Tensor; scales?: Tensor[] }) =>
-          objective(output, { labels }, 0).item()
+          objective(output, { labels }, begin).item()
         const sum = scales.reduce((total, logits) => total + of({ logits }), of({ logits: large }))
         expect(of({ logits: large, scales })).toBeCloseTo(sum, 12)
         expect(of({ logits: large, scales, aux: large })).toBeCloseTo(sum + 0.3 * of({ logits: large }), 12)
@@ -224,7 +230,7 @@ test("all void: 0 and a gradient of 0, whatever the loss and the mining", () => 
   for (const loss of ["cross-entropy", "focal", "cross-entropy + dice"]) {
     for (const mining of loss.includes("+")
       ? [undefined]
-      : [undefined, { topK: 0.5, steps: 0 }, { threshold: 0.5, minKept: 3 }]) {
+      : [undefined, { topK: 0.5, until: 0 }, { threshold: 0.5, minKept: 3 }]) {
       const x = randn([1, 3, 1, 1], { requiresGrad: true })
       const value = lossOf({ loss, mining, labelSmoothing: loss === "focal" ? 0 : 0.1 }, x, labels)
       value.backward()
@@ -238,7 +244,7 @@ test("gradients of mined, weighted and smoothed losses: full Jacobian in float64
   const { logits, labels, weight } = makeCase(3, { dtype: "float64" })
   const x = logits.detach().requiresGrad_()
   for (const options of [
-    { mining: { topK: 0.3, steps: 0 }, weight },
+    { mining: { topK: 0.3, until: 0 }, weight },
     { mining: { threshold: 0.3, minKept: 10 }, weight },
     { labelSmoothing: 0.2, weight, reduction: "mean-over-pixels" as const },
     { loss: "focal", focalGamma: 0.5 },
@@ -252,7 +258,7 @@ test("keeps no tensor, whatever is asked for", () => {
   const step = (options: Parameters<typeof lossOf>[0]) => tidy(() => lossOf(options, x, labels).backward())
   step({}) // makes the gradient
   const before = liveTensors()
-  for (const mining of [undefined, { topK: 0.3, steps: 0 }, { threshold: 0.4 }]) {
+  for (const mining of [undefined, { topK: 0.3, until: 0 }, { threshold: 0.4 }]) {
     for (const upsampleLogits of [true, false]) {
       for (const loss of ["cross-entropy", "focal", "cross-entropy + 0.5 dice"]) {
         for (const labelSmoothing of [0, 0.1]) step({ loss, mining, upsampleLogits, labelSmoothing, weight })
@@ -323,7 +329,7 @@ describe("a matte takes the place of labels", () => {
     createObjective({ terms: parseLoss(options.loss ?? "cross-entropy"), ...options })(
       { logits: x },
       { labels, alpha },
-      0,
+      begin,
     )
 
   test("with the target's [1 - a, a], times the factor", () => {
@@ -336,7 +342,7 @@ describe("a matte takes the place of labels", () => {
 
   test("the hardest half of its four pixels", () => {
     const [first, second] = each.toSorted((a, b) => b - a)
-    tidy(() => expect(of({ mining: { topK: 0.5, steps: 0 } }).item()).toBeCloseTo((first! + second!) / 2, 12))
+    tidy(() => expect(of({ mining: { topK: 0.5, until: 0 } }).item()).toBeCloseTo((first! + second!) / 2, 12))
   })
 
   test("made as small as the logits", () => {

@@ -6,6 +6,7 @@
 //   aux, the same ---------------------------------------------------------------------- x 0.4 --'
 import { didYouMean, UserError } from "../errors.ts"
 import { interpolate } from "../nn/index.ts"
+import type { Moment } from "../optim/index.ts"
 import { alone, aten, fromData, type Group, levers, type Tensor, tidy, upsampledCrossEntropy } from "../torch/index.ts"
 import { checkWeight, namingLabels } from "./check.ts"
 import { crossEntropy, type Reduction, reduceLosses, weigh } from "./cross-entropy.ts"
@@ -59,11 +60,11 @@ export interface Truth {
   readonly alpha?: Tensor | undefined
 }
 
-/** @param step optimizer steps done, which the share of mined pixels may depend on */
+/** @param at where the run is, which the share of mined pixels may depend on */
 export type Objective = (
   output: { readonly logits: Tensor; readonly aux?: Tensor; readonly scales?: readonly Tensor[] },
   truth: Truth,
-  step: number,
+  at: Moment,
 ) => Tensor
 
 const IGNORE = 255
@@ -119,23 +120,23 @@ export function parseLoss(text: string): LossTerm[] {
 /** The function that a training step minimises. */
 export function createObjective(options: ObjectiveOptions): Objective {
   const { auxWeight = 0.4, upsampleLogits = true, alignCorners } = options // 0.4: Zhao et al. 2017, https://arxiv.org/abs/1612.01105
-  const lossOf = (logits: Tensor, { labels, alpha }: Truth, step: number): Tensor => {
+  const lossOf = (logits: Tensor, { labels, alpha }: Truth, at: Moment): Tensor => {
     const small = [logits.size(2), logits.size(3)] as const
     const atSize = (truth: Tensor) => (upsampleLogits ? truth : shrinkLabels(truth, small, { alignCorners }))
-    if (alpha) return matteLoss(logits, atSize(alpha), options, step)
+    if (alpha) return matteLoss(logits, atSize(alpha), options, at)
     const target = atSize(labels)
     const terms = options.terms.map((term) => {
       const value = isPixelwise(term)
-        ? pixelLoss(term.name, logits, target, options, step)
+        ? pixelLoss(term.name, logits, target, options, at)
         : regionLoss(term.name, logits, target, options)
       return term.factor === 1 ? value : value.mul(term.factor)
     })
     return terms.reduce((sum, value) => sum.add(value))
   }
-  return ({ logits, aux, scales = [] }, truth, step) =>
+  return ({ logits, aux, scales = [] }, truth, at) =>
     tidy(() => {
-      const loss = [logits, ...scales].map((each) => lossOf(each, truth, step)).reduce((sum, each) => sum.add(each))
-      return aux && auxWeight > 0 ? loss.add(lossOf(aux, truth, step), { alpha: auxWeight }) : loss
+      const loss = [logits, ...scales].map((each) => lossOf(each, truth, at)).reduce((sum, each) => sum.add(each))
+      return aux && auxWeight > 0 ? loss.add(lossOf(aux, truth, at), { alpha: auxWeight }) : loss
     })
 }
 
@@ -147,7 +148,7 @@ function regionLoss(name: LossName, logits: Tensor, target: Tensor, options: Obj
   return (losses[name] as Loss)(atSizeOf(logits, target, options), target, common)
 }
 
-function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: ObjectiveOptions, step: number): Tensor {
+function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: ObjectiveOptions, at: Moment): Tensor {
   const { weight, reduction = "mean", labelSmoothing = 0, mining, group = alone } = options
   const total = totalOf(options)
   checkWeight(name, logits, weight)
@@ -169,7 +170,7 @@ function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: Obje
     each = weigh(pixelwise[name]!(nll, options), target, weight, IGNORE)
   }
   if (!mining) return reduceLosses(each, target, common)
-  if ("topK" in mining) return meanOfTopK(each, minedShare(mining, step), total)
+  if ("topK" in mining) return meanOfTopK(each, minedShare(mining, at), total)
   const { threshold } = mining
   const minKept = mining.minKept === undefined ? Math.floor(target.numel / 16) : Math.ceil(mining.minKept / group.size)
   const likelihood = (nll ?? negativeLogLikelihood(logits, target, options)).detach()
@@ -179,7 +180,7 @@ function pixelLoss(name: LossName, logits: Tensor, target: Tensor, options: Obje
 }
 
 /** @throws UserError for what a matte cannot have: class weights, smoothing, OHEM, another loss */
-function matteLoss(logits: Tensor, alpha: Tensor, options: ObjectiveOptions, step: number): Tensor {
+function matteLoss(logits: Tensor, alpha: Tensor, options: ObjectiveOptions, at: Moment): Tensor {
   const { terms, weight, labelSmoothing = 0, mining } = options
   const [{ name, factor }] = terms as [LossTerm]
   if (terms.length > 1 || name !== "cross-entropy" || labelSmoothing > 0 || (mining && !("topK" in mining))) {
@@ -192,7 +193,7 @@ function matteLoss(logits: Tensor, alpha: Tensor, options: ObjectiveOptions, ste
     reduction: mining ? "none" : "mean",
     total: totalOf(options),
   })
-  const value = mining ? meanOfTopK(each, minedShare(mining, step), totalOf(options)) : each
+  const value = mining ? meanOfTopK(each, minedShare(mining, at), totalOf(options)) : each
   return factor === 1 ? value : value.mul(factor)
 }
 

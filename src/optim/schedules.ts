@@ -204,7 +204,7 @@ const fall = (high: number, low: number, x: number): number => low + ((high - lo
 const passed = (position: Position, { step, progress }: Moment): number => (position < 1 ? progress : step) / position
 
 /** The same, as a fraction of the way to `position`; of the whole run where there is none. */
-const through = (position: Position | undefined, at: Moment): number =>
+export const through = (position: Position | undefined, at: Moment): number =>
   clamp(position === undefined ? at.progress : passed(position, at))
 
 /** Rounded down; but 0.3 / 0.1, which is 2.9999999999999996, is 3. */

@@ -1,7 +1,9 @@
 // Loads the native addon and gives its functions types. Nothing above src/torch imports this file.
+import { existsSync } from "node:fs"
 import { createRequire } from "node:module"
 import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
+import { UserError } from "../errors.ts"
 import type { DType } from "./dtype.ts"
 
 export type Kind =
@@ -183,9 +185,13 @@ function load(): Native {
   try {
     addon = createRequire(import.meta.url)(addonPath) as Native
   } catch (cause) {
-    throw new Error(`The native addon ${addonPath} cannot be loaded. Run "npm run setup" in pixelwise's folder.`, {
-      cause,
-    })
+    const { message } = cause as Error
+    throw new UserError(
+      existsSync(addonPath)
+        ? `The native addon ${addonPath} cannot be loaded: ${message}. Run "npm run setup" in pixelwise's folder.`
+        : `The native addon ${addonPath} is not built. Run "npm run setup" in pixelwise's folder.`,
+      { cause },
+    )
   }
   // Debian's libtorch starts with one thread. A user's own OMP_NUM_THREADS stands.
   if (!process.env.OMP_NUM_THREADS) addon.setThreads(availableParallelism())

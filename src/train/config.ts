@@ -18,10 +18,8 @@ const size = z.tuple([z.int().positive(), z.int().positive()])
 const fraction = z.number().min(0).max(1)
 const jitter = z.number().min(0).nullable().default(null)
 // optim/schedules.ts's Position
-const position = z
-  .number()
-  .positive()
-  .refine((value) => value < 1 || Number.isInteger(value), "expected a whole number of steps, or a share below 1")
+const isPosition = (value: number) => value < 1 || Number.isInteger(value)
+const position = z.number().positive().refine(isPosition, "expected a whole number of steps, or a share below 1")
 
 const schema = z.strictObject({
   protocol: z
@@ -149,7 +147,7 @@ const schema = z.strictObject({
     .nullable()
     .default(null)
     .describe(
-      `loss, or a sum such as "cross-entropy + 0.5 dice", of ${lossNames.join(", ")}; cross-entropy when left out, with --weights and --ground-truth labels and jaccard`,
+      `loss, or a sum such as "cross-entropy + 0.5 dice", of ${lossNames.join(", ")}; hausdorff is in pixels squared and wants a small factor; cross-entropy when left out, with --weights and --ground-truth labels and jaccard`,
     ),
   classWeights: z
     .union([z.enum(["none", ...classWeightingNames]), z.array(z.number().min(0))], {
@@ -192,11 +190,12 @@ const schema = z.strictObject({
     .default(null)
     .describe("share of the pixels, those of the largest losses, that count; all when left out"),
   miningSteps: z
-    .int()
+    .number()
     .min(0)
+    .refine(isPosition, "expected a whole number of steps, or a share of the run below 1")
     .nullable()
     .default(null)
-    .describe("steps in which that share falls from 1 to --top-k; 0, at once, when left out"),
+    .describe("steps, or share of the run, in which that share falls from 1 to --top-k; 0, at once, when left out"),
   ohemThreshold: z
     .number()
     .positive()

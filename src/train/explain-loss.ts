@@ -6,7 +6,7 @@ import { isPixelwise, parseLoss } from "../losses/objective.ts"
 import type { TrainConfig } from "./config.ts"
 import type { Known } from "./explain.ts"
 import { uncounted } from "./explain-preprocessing.ts"
-import { type Fact, fact, number, plural } from "./facts.ts"
+import { type Fact, fact, momentAt, number, plural } from "./facts.ts"
 import { miningOf } from "./objective.ts"
 import { parameterPlaces } from "./parameter-groups.ts"
 import type { ResolvedConfig } from "./prepare.ts"
@@ -95,19 +95,25 @@ function miningFacts(config: ResolvedConfig, steps: number | null): Fact[] {
   const mining = miningOf(config)
   if (!mining) return []
   if (!("topK" in mining)) return [fact("hard pixels", mining, "by their probability, the same at every step")]
-  const at = (name: string, step: number) => {
-    const share = minedShare(mining, step)
-    return fact(`mined ${name}`, { step, share }, `${number(100 * share)} % of the pixels of a batch (step ${step})`)
-  }
-  const corners: [string, number][] =
-    mining.steps === 0
+  const { until } = mining
+  const total = steps ?? 1 // places are steps, or under a time budget shares of the run
+  const end = until >= 1 ? until : steps === null ? until : Math.ceil(until * steps)
+  const corners: [name: string, place: number][] =
+    until === 0
       ? [["at every step", 0]]
       : [
           ["first", 0],
-          ["half way", Math.floor(mining.steps / 2)],
-          ["one step before", mining.steps - 1],
-          ["from then on", mining.steps],
-          ...(steps !== null ? [["last step", steps - 1] as [string, number]] : []),
+          ["half way", steps === null ? end / 2 : Math.floor(end / 2)],
+          ...(steps === null ? [] : [["one step before", end - 1] as [string, number]]),
+          ["from then on", end],
+          ...(steps === null ? [] : [["last step", steps - 1] as [string, number]]),
         ]
-  return corners.filter(([, step]) => steps === null || step < steps).map(([name, step]) => at(name, step))
+  const at = (name: string, place: number) => {
+    const moment = momentAt(place, steps)
+    const share = minedShare(mining, moment)
+    const when = steps === null ? `at ${number(100 * place)} % of the run` : `step ${place}`
+    const where = steps === null ? { progress: place } : { step: place }
+    return fact(`mined ${name}`, { ...where, share }, `${number(100 * share)} % of the pixels of a batch (${when})`)
+  }
+  return corners.filter(([, place]) => place < total).map(([name, place]) => at(name, place))
 }

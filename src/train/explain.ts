@@ -14,7 +14,7 @@ import type { Precision } from "../torch/index.ts"
 import { configFields, modelOptions, type TrainConfig } from "./config.ts"
 import { lossFacts } from "./explain-loss.ts"
 import { preprocessingFacts } from "./explain-preprocessing.ts"
-import { type Fact, fact, number, plural, round } from "./facts.ts"
+import { type Fact, fact, momentAt, number, plural, round } from "./facts.ts"
 import { miningOf } from "./objective.ts"
 import {
   initialShare,
@@ -170,10 +170,6 @@ interface Corner {
   readonly at: Moment
 }
 
-/** @param place steps done, or where there are none a share of the run */
-const momentAt = (place: number, steps: number | null): Moment =>
-  steps === null ? { progress: place, step: 0 } : { progress: place / steps, step: place, steps }
-
 /**
  * The moments at which a schedule begins, turns and ends, in order; those that a run does not reach are left out. Each is the
  * first step of what it names. Without a number of steps they are shares of the run.
@@ -259,7 +255,7 @@ function curveOf(config: ResolvedConfig, steps: number | null): CurvePoint[] {
     .map((at) => ({
       step: steps === null ? round(1000 * at.progress, 6) : at.step,
       rate: config.learningRate * schedule(at),
-      minedShare: mining && "topK" in mining && steps !== null ? minedShare(mining, at.step) : null,
+      minedShare: mining && "topK" in mining ? minedShare(mining, at) : null,
     }))
 }
 

@@ -1,4 +1,5 @@
 // Facts about a configuration, and the words and numbers that they are told in.
+import type { Moment } from "../optim/index.ts"
 
 export interface Fact {
   /** The same in every explanation that has it. */
@@ -23,3 +24,7 @@ export const triple = (values: readonly number[]): string =>
 
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString("en")} ${count === 1 ? one : many}`
+
+/** @param place steps done, or where there are none a share of the run */
+export const momentAt = (place: number, steps: number | null): Moment =>
+  steps === null ? { progress: place, step: 0 } : { progress: place / steps, step: place, steps }

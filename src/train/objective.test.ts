@@ -17,11 +17,13 @@ function makeCase() {
   return { logits, aux: randn([2, 3, 6, 5], { generator }), labels, weight: tensor([0.5, 1, 4]) }
 }
 
+const begin = { step: 0, progress: 0 }
+
 test("left to itself: cross-entropy, and 0.4 of the auxiliary head's, to the bit as ever", () => {
   tidy(() => {
     const { logits, aux, labels } = makeCase()
     const before = crossEntropy(logits, labels).add(crossEntropy(aux, labels), { alpha: 0.4 })
-    expect(objectiveOf(config())({ logits, aux }, { labels }, 0).item()).toBe(before.item())
+    expect(objectiveOf(config())({ logits, aux }, { labels }, begin).item()).toBe(before.item())
   })
 })
 
@@ -32,15 +34,19 @@ test("a sum, weights by the number of pixels, the auxiliary head's weight", () =
     const of = (each: typeof logits) =>
       crossEntropy(each, labels, { weight, reduction: "mean-over-pixels" }).item() +
       0.5 * dice(each, labels, { weight }).item()
-    const loss = objectiveOf(config({ ...changes, auxWeight: 0.1 }), { weight })({ logits, aux }, { labels }, 0).item()
+    const loss = objectiveOf(config({ ...changes, auxWeight: 0.1 }), { weight })(
+      { logits, aux },
+      { labels },
+      begin,
+    ).item()
     expect(loss).toBeCloseTo(of(logits) + 0.1 * of(aux), 5)
   })
 })
 
 test("mining: annealed at once unless steps are given; OHEM's least is left to the loss", () => {
   expect(miningOf(config())).toBeUndefined()
-  expect(miningOf(config({ topK: 0.25 }))).toEqual({ topK: 0.25, steps: 0 })
-  expect(miningOf(config({ topK: 0.25, miningSteps: 100 }))).toEqual({ topK: 0.25, steps: 100 })
+  expect(miningOf(config({ topK: 0.25 }))).toEqual({ topK: 0.25, until: 0 })
+  expect(miningOf(config({ steps: 1000, topK: 0.25, miningSteps: 100 }))).toEqual({ topK: 0.25, until: 100 })
   expect(miningOf(config({ ohemThreshold: 0.7 }))).toEqual({ threshold: 0.7, minKept: undefined })
   expect(miningOf(config({ ohemThreshold: 0.7, ohemMinKept: 9 }))).toEqual({ threshold: 0.7, minKept: 9 })
 })
@@ -66,7 +72,7 @@ describe("refused:", () => {
     [{ loss: "focal", labelSmoothing: 0.1 }, /"labelSmoothing" is for cross-entropy, and the loss is focal/],
     [{ focalGamma: 1 }, /"focalGamma" is for focal, and the loss is cross-entropy/],
     [{ topK: 0.5, ohemThreshold: 0.5 }, /two ways of choosing hard pixels: give one/],
-    [{ miningSteps: 9 }, /"miningSteps" is about .*"topK", which is not given/],
+    [{ miningSteps: 0.5 }, /"miningSteps" is about .*"topK", which is not given/],
     [{ ohemMinKept: 9 }, /"ohemMinKept" is about .*"ohemThreshold", which is not given/],
     [{ loss: "dice", topK: 0.5 }, /"topK" chooses among the losses of pixels, and dice has none/],
     [{ loss: "dice", ohemThreshold: 0.5 }, /"ohemThreshold" chooses among the losses of pixels/],

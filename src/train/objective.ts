@@ -67,7 +67,7 @@ function refuseOfMattes(
 
 /** Which pixels count. */
 export function miningOf({ topK, miningSteps, ohemThreshold, ohemMinKept }: TrainConfig): Mining | undefined {
-  if (topK !== null) return { topK, steps: miningSteps ?? 0 }
+  if (topK !== null) return { topK, until: miningSteps ?? 0 }
   if (ohemThreshold !== null) return { threshold: ohemThreshold, minKept: ohemMinKept ?? undefined }
   return undefined
 }

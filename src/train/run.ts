@@ -28,7 +28,7 @@ import {
   setCudnnBenchmark,
   setThreads,
 } from "../torch/index.ts"
-import { classSelection, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
+import { classSelection, flagOf, modelOptions, normalizationOf, parseConfig, type TrainConfig } from "./config.ts"
 import { coresOf } from "./distributed.ts"
 import { number, plural } from "./facts.ts"
 import { initializeEncoder, initializeModel, readInitialWeights, unfoldEncoder } from "./initialize.ts"
@@ -78,6 +78,10 @@ export interface RunStart {
   readonly length: Length
   /** Steps done before, in a resumed run. */
   readonly step: number
+  /** Whether it was complete before: nothing is left to do. */
+  readonly isComplete: boolean
+  /** That train it together. */
+  readonly processes: number
 }
 
 export interface RunResult {
@@ -137,15 +141,27 @@ export async function resumeRun(
   const refused = Object.keys(changes).filter((key) => !changeable.includes(key))
   if (refused.length > 0) {
     throw new UserError(
-      `A resumed run keeps its options; ${refused.join(", ")} cannot change. These can: ${changeable.join(", ")}.`,
+      `A resumed run keeps its options; ${refused.map(flagOf).join(", ")} cannot change. These can: ${changeable.map(flagOf).join(", ")}.`,
     )
   }
   const lengths = { steps: null, epochs: null, budget: null }
   const newLength = Object.keys(changes).some((key) => key in lengths)
   const config = parseConfig(
-    { ...run.config, ...(newLength ? lengths : {}), ...changes },
+    {
+      ...run.config,
+      ...(newLength ? lengths : {}),
+      ...changes,
+      ...(typeof changes.data === "string" && { data: resolve(changes.data) }), // eval works from any folder
+    },
     (key) => `"${key}" of ${path}`,
   )
+  const differing = (Object.keys(changes) as (keyof TrainConfig)[]).filter(
+    (key) => String(config[key]) !== String(run.config[key]),
+  )
+  if (differing.length > 0) {
+    const said = differing.map((key) => `${flagOf(key)} ${config[key]} instead of ${run.config[key] ?? "none"}`)
+    options.onNotice?.(`Goes on with ${said.join(", ")}.`)
+  }
   return await execute(config, () => run, { resume: true, replan: newLength }, options)
 }
 
@@ -359,7 +375,18 @@ async function execute(
   const count = (all: Parameter[]) => all.reduce((sum, parameter) => sum + parameter.numel, 0)
   const parameters = count(model.parameters())
   const trainable = count(model.parameters().filter((parameter) => parameter.requiresGrad))
-  onStart?.({ run, trainSet, valSet, census, parameters, trainable, length, step: trainer.state.step })
+  onStart?.({
+    run,
+    trainSet,
+    valSet,
+    census,
+    parameters,
+    trainable,
+    length,
+    step: trainer.state.step,
+    isComplete: trainer.progress >= 1,
+    processes: group.size,
+  })
 
   try {
     const completed = await trainer.train({

@@ -252,7 +252,7 @@ test("a failing step leaves no tensors behind", async () => {
 // --- scaled gradients -----------------------------------------------------------------------------------------------------
 
 /** A loss whose gradient overflows float32 at steps 1 and 2, as long as it is scaled by more than 2^120. */
-const steep: Objective = ({ logits }, { labels }, step) => {
+const steep: Objective = ({ logits }, { labels }, { step }) => {
   const loss = crossEntropy(logits, labels)
   return step === 1 || step === 2
     ? loss.add(

@@ -14,6 +14,7 @@ import {
   firstNonFinite,
   type GradScaler,
   gradientNorm,
+  type Moment,
   type Optimizer,
   type Schedule,
 } from "../optim/index.ts"
@@ -215,13 +216,13 @@ export class Trainer {
       for await (const batch of loader.batches({ startStep: this.#state.step * accumulate, reuse: true })) {
         profile?.batchCame(batch)
         if (losses.length === 0) this.#beginStep()
-        losses.push(this.#backward(batch, losses.length === accumulate - 1 ? gradients : null))
+        const at = { progress, step: this.#state.step, steps }
+        losses.push(this.#backward(batch, at, losses.length === accumulate - 1 ? gradients : null))
         images += batch.ids.length * group.size
         if (losses.length < accumulate) {
           profile?.batchDone()
           continue
         }
-        const at = { progress, step: this.#state.step, steps }
         const learningRate = this.#parts.learningRate * this.#parts.schedule(at)
         const isMade = this.#finishStep(learningRate, batch)
         const loss = losses.reduce((sum, value) => sum + value, 0) / accumulate
@@ -310,7 +311,7 @@ export class Trainer {
    * @returns the batch's loss, of all processes
    * @throws TrainingError when loss or gradients are not finite; with a scaler that is found at the end of the step
    */
-  #backward(batch: Batch, gradients: GradientMean | null): number {
+  #backward(batch: Batch, at: Moment, gradients: GradientMean | null): number {
     const { model, objective, precision, scaler, accumulate = 1 } = this.#parts
     const group = this.#group
     const {
@@ -326,7 +327,7 @@ export class Trainer {
       const output = span("forward", () => callAtStride(model, x, precision)) // logits [N, K, h, w]
       const labels = fromData(masks, [n, h, w], on).to({ dtype: "int64" })
       const truth = { labels, alpha: alpha && fromData(alpha, [n, h, w], on) }
-      const result = span("loss", () => objective(output, truth, this.#state.step))
+      const result = span("loss", () => objective(output, truth, at))
       const value = group.sumNumbers([result.item()])[0]! / group.size
       if (scaler || Number.isFinite(value)) {
         const mean = accumulate === 1 ? result : result.div(accumulate)

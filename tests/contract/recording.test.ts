@@ -122,7 +122,7 @@ describe.each(Object.entries<ModelEntry>(models))("%s", (name, { small }) => {
         const image = randn([2, 3, 64, 64]).to({ dtype })
         const labels = randint(0, 3, [2, 64, 64])
         const objective = createObjective({ terms: parseLoss("cross-entropy + jaccard"), labelSmoothing: 0.1 })
-        const loss = objective(callAtStride(model.to({ dtype }), image), { labels }, 0)
+        const loss = objective(callAtStride(model.to({ dtype }), image), { labels }, { step: 0, progress: 0 })
         loss.backward()
         const gradients = model.parameters().flatMap(({ grad }) => (grad ? [grad.flatten()] : []))
         return { loss: loss.item(), gradient: aten.cat(gradients).to({ dtype: "float64" }).keep() }

@@ -4,7 +4,7 @@ import { join } from "node:path"
 import sharp from "sharp"
 import { beforeAll, describe, expect, test } from "vitest"
 import { generateShapes } from "../../src/data/shapes.ts"
-import { pixelwise, temporaryFolder } from "./cli.ts"
+import { pixelwise, start, temporaryFolder } from "./cli.ts"
 
 const folder = temporaryFolder()
 const good = join(folder, "good")
@@ -168,3 +168,12 @@ test("with --json the sentence is an object", async () => {
   expect(code).toBe(2)
   expect(JSON.parse(stdout).error).toContain(folder)
 })
+
+test("who reads the output may go: what was begun goes on to its end", async () => {
+  const unread = join(folder, "unread")
+  const { child, finished } = start("train", "--data", good, "--out", unread, ...small, "--json", "--no-report")
+  child.stdout!.destroy()
+  const { code, stderr } = await finished
+  expect([code, stderr.includes("EPIPE")]).toEqual([0, false])
+  expect(existsSync(join(unread, "best.safetensors"))).toBe(true)
+}, 20_000)

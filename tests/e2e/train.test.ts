@@ -265,7 +265,15 @@ test("a loss that is not finite stops the run before the step: what is saved is 
 
   // The step before had ruined the weights already: the save before it is still there.
   copyFileSync(join(out, "earlier.safetensors"), join(out, "last.safetensors"))
-  const resumed = await resumeRun(out, { learningRate: 0.01, steps: 3 })
+  await expect(resumeRun(out, { batchSize: 2 })).rejects.toThrow(
+    "A resumed run keeps its options; --batch-size cannot change. These can: --steps, --epochs, --budget, --learning-rate,",
+  )
+  const notices: string[] = []
+  const resumed = await resumeRun(out, { learningRate: 0.01, steps: 3 }, { onNotice: (text) => notices.push(text) })
+  expect(notices[0]).toMatch(/^Goes on with --learning-rate 0.01 instead of [\d.e+]+.$/)
   expect(resumed.completed).toBe(true)
+  const again: boolean[] = []
+  await resumeRun(out, {}, { onStart: ({ isComplete }) => again.push(isComplete) })
+  expect(again).toEqual([true])
   expect(losses(resumed.run)).toHaveLength(3)
 })

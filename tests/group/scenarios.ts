@@ -180,7 +180,7 @@ const scenarios: Record<string, Scenario> = {
             const loss = createObjective({ ...options, group: over })(
               { logits: x, aux: x.mul(0.5) },
               { labels: target },
-              3,
+              { step: 3, progress: 0 },
             )
             loss.backward()
             return [loss.item(), x.grad!] as const
@@ -202,7 +202,7 @@ const scenarios: Record<string, Scenario> = {
         { name: "dice", factor: 0.5 },
       ] as const
       check("sum, by pixels", { terms: both, weight, reduction: "mean-over-pixels", labelSmoothing: 0.1 })
-      check("all of the top", { terms: [both[0]], mining: { topK: 1, steps: 0 } })
+      check("all of the top", { terms: [both[0]], mining: { topK: 1, until: 0 } })
       check("certain ones", { terms: [both[0]], mining: { threshold: 0.4, minKept: 0 } })
       return found
     })
@@ -253,7 +253,7 @@ const scenarios: Record<string, Scenario> = {
     const held = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]
     for (let step = 0; step < 120; step++) {
       tidy(() => {
-        const loss = objective({ logits: model.call(images) }, { labels }, step)
+        const loss = objective({ logits: model.call(images) }, { labels }, { step, progress: 0 })
         mean.prepare(loss)
         loss.backward()
         group.gather({ step })

@@ -9,7 +9,7 @@ const keys = [...golden.tensors.keys()].filter((key) => key.endsWith("/loss")).m
 
 function miningOf(key: string) {
   const topK = / top-k ([\d.]+) step (\d+) of (\d+)$/.exec(key)
-  if (topK) return { step: Number(topK[2]), mining: { topK: Number(topK[1]), steps: Number(topK[3]) } }
+  if (topK) return { step: Number(topK[2]), mining: { topK: Number(topK[1]), until: Number(topK[3]) } }
   const ohem = / ohem ([\d.]+) at least (\d+)$/.exec(key)!
   return { step: 0, mining: { threshold: Number(ohem[1]), minKept: Number(ohem[2]) } }
 }
@@ -20,7 +20,7 @@ describe("loss and gradient", () => {
     const weight = key.startsWith("weighted") ? golden.get("weight") : undefined
     const logits = copyOf(golden.get("logits")).requiresGrad_()
     const objective = createObjective({ terms: parseLoss("cross-entropy"), weight, mining })
-    const loss = objective({ logits }, { labels: golden.get("target") }, step)
+    const loss = objective({ logits }, { labels: golden.get("target") }, { step, progress: 0 })
     expectClose(loss, golden.get(`${key}/loss`), TOLERANCE, "loss")
     loss.backward()
     expectClose(logits.grad, golden.get(`${key}/grad`), TOLERANCE, "gradient")
