@@ -128,7 +128,8 @@ def main():
     parser.add_argument("--crop", type=lambda text: [int(n) for n in text.split(",")], default=[256, 256])
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--evaluations", type=int, default=1, help="at equal shares of the time, the last after the last step")
+    parser.add_argument("--steps", type=int, help="train for so many instead")
+    parser.add_argument("--evaluations", type=int, default=1, help="at equal shares of the run, the last after the last step")
     parser.add_argument("--until", type=float, help="stop at this mean IoU, in per cent")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -150,6 +151,10 @@ def main():
         model.train()
     seconds = args.seconds - 1.3 * (time.time() - begin) * len(val)
     step, progress, done = 0, 0.0, 0
+
+    def share_done():
+        return step / args.steps if args.steps else (time.time() - start) / seconds
+
     while progress < 1:
         for x, y in loader:
             for group in optimizer.param_groups:
@@ -159,7 +164,7 @@ def main():
             loss.backward()
             optimizer.step()
             step += 1
-            progress = (time.time() - start) / seconds
+            progress = share_done()
             if step % 50 == 0:
                 print(f"step {step}, loss {loss.item():.3f}, {time.time() - start:.0f} s", flush=True)
             if progress >= (done + 1) / args.evaluations:
@@ -168,7 +173,7 @@ def main():
                 print(f"{step} steps, mean IoU {score:.1f} %, {time.time() - start:.0f} s in all", flush=True)
                 if args.until and score >= args.until:
                     return
-                progress = (time.time() - start) / seconds
+                progress = share_done()
             if progress >= 1:
                 break
 

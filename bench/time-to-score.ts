@@ -6,16 +6,16 @@
 //     [--score 58] [--seeds 3] [--budget 600] [--python /usr/bin/python3]
 // bench/results/latest.json and docs/speed.svg have it beside what run.ts measures, if all runs reached it.
 
-import { type ChildProcess, execFileSync, spawn } from "node:child_process"
+import { type ChildProcess, execFileSync } from "node:child_process"
 import { once } from "node:events"
 import { mkdtempSync, rmSync } from "node:fs"
 import { availableParallelism, tmpdir } from "node:os"
-import { join, resolve } from "node:path"
+import { join } from "node:path"
 import { createInterface } from "node:readline"
 import { parseArgs } from "node:util"
 import { table } from "../src/cli/output.ts"
 import { buildInfo } from "../src/torch/index.ts"
-import { givenEnvironment } from "../src/torch/native.ts"
+import { meanIoUIn, sameRecipe, startOurs, startPlain } from "./lraspp.ts"
 import { describeMachine, keep, type Times, timesOf } from "./results.ts"
 
 const { values: options } = parseArgs({
@@ -34,7 +34,6 @@ if (!camvid || !weights) {
   process.exit(2)
 }
 const score = Number(options.score)
-const root = resolve(import.meta.dirname, "..")
 const folder = mkdtempSync(join(tmpdir(), "time-to-score-"))
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }))
 
@@ -43,7 +42,7 @@ async function secondsOf(process: ChildProcess): Promise<readonly [seconds: numb
   const start = performance.now()
   let last = 0
   for await (const line of createInterface({ input: process.stdout! })) {
-    last = Number(/(?:mean IoU|mIoU) (\d+\.\d+)/.exec(line)?.[1] ?? last)
+    last = meanIoUIn(line) ?? last
     if (last >= score) break
   }
   const seconds = (performance.now() - start) / 1000
@@ -51,38 +50,19 @@ async function secondsOf(process: ChildProcess): Promise<readonly [seconds: numb
   return [seconds, last]
 }
 
-const start = (program: string, args: readonly string[]) =>
-  secondsOf(spawn(program, args, { stdio: ["ignore", "pipe", "inherit"], env: givenEnvironment() }))
-
-/** What plain_lraspp.py does. */
-const sameRecipe = [
-  ...["--loss", "cross-entropy", "--learning-rate", "1e-3", "--head-rate", "1", "--freeze", "0", "--warmup", "0"],
-  ...["--brightness", "0", "--contrast", "0", "--saturation", "0", "--fill", "false", "--batch-norm-batches", "0"],
-]
 const rows: string[][] = []
 const times: [same: number[], defaults: number[], python: number[]] = [[], [], []]
 let isReached = true
 for (const seed of Array.from({ length: Number(options.seeds) }, (_, k) => String(k))) {
-  const common = ["--data", camvid, "--weights", weights, "--seed", seed]
-  const train = (name: string, flags: readonly string[]) => {
-    const model = ["--model", "lraspp", "--encoder", "mobilenet_v2_0.35", "--no-report", "--out", join(folder, name)]
-    const length = ["--budget", `${budget}s`, "--evaluations", "10"]
-    const command = [join(root, "bin/pixelwise.js"), "train"]
-    return start(process.execPath, [...command, ...common, ...model, ...length, ...flags])
-  }
-  const script = [
-    join(root, "bench/plain_lraspp.py"),
-    "--seconds",
-    budget,
-    "--evaluations",
-    "10",
-    "--until",
-    options.score,
-  ]
+  const training = { data: camvid, weights, seed }
+  const ours = (name: string, recipe: readonly string[]) =>
+    startOurs(training, join(folder, name), ["--budget", `${budget}s`, "--evaluations", "10", ...recipe])
   const measured = [
-    await train(`same-${seed}`, sameRecipe),
-    await train(`defaults-${seed}`, []),
-    await start(options.python, [...script, ...common]),
+    await secondsOf(ours(`same-${seed}`, sameRecipe)),
+    await secondsOf(ours(`defaults-${seed}`, [])),
+    await secondsOf(
+      startPlain(options.python, training, ["--seconds", budget, "--evaluations", "10", "--until", options.score]),
+    ),
   ] as const
   for (const [k, [seconds, meanIoU]] of measured.entries()) {
     times[k]!.push(seconds)

@@ -76,6 +76,18 @@ at::Tensor outputs(const at::Tensor& y, const Window& rows, const Window& column
 // [N, h, w, C] as the matrix [N h w, C]; of a part, a copy.
 at::Tensor matrix(const at::Tensor& x) { return x.reshape({-1, x.size(3)}); }
 
+Factor factor_of(const at::Tensor& matrix) {
+  const bool transposed = matrix.size(1) > 1 && matrix.stride(1) != 1;
+  return {matrix.data_ptr<float>(), std::max(matrix.stride(transposed ? 1 : 0), matrix.size(transposed ? 0 : 1)), transposed};
+}
+
+// a [M, K] b [K, N], into `y` where there is one.
+at::Tensor product(const at::Tensor& a, const at::Tensor& b, at::Tensor y = {}) {
+  if (!y.defined()) y = at::empty({a.size(0), b.size(1)}, a.options());
+  share_product(factor_of(a), factor_of(b), {y.data_ptr<float>(), y.size(1)}, a.size(0), b.size(1), a.size(1));
+  return y;
+}
+
 // [N, C, H, W] as [N, H, W, C], in memory too.
 at::Tensor by_pixels(const at::Tensor& x) { return x.permute({0, 2, 3, 1}).contiguous(); }
 
@@ -127,7 +139,7 @@ struct AtrousConv2d : torch::autograd::Function<AtrousConv2d> {
     for_each_tap(x.size(2), x.size(3), dilation, [&](const Window& rows, const Window& columns) {
       const at::Tensor dmade = matrix(outputs(dy, rows, columns));  // [N h w, Cout]
       if (wants_gradient(weight)) {
-        multiply(dtaps[rows.tap][columns.tap], dmade.t(), matrix(inputs(pixels, rows, columns)));
+        product(dmade.t(), matrix(inputs(pixels, rows, columns)), dtaps[rows.tap][columns.tap]);
       }
       if (!wants_gradient(x)) return;
       const at::Tensor dseen = product(dmade, taps[rows.tap][columns.tap]).view({x.size(0), rows.count, columns.count, x.size(1)});

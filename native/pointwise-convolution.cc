@@ -11,6 +11,7 @@
 
 #include "autocast.h"
 #include "operators.h"
+#include "processors.h"
 #include "products.h"
 
 namespace pixelwise {
@@ -18,14 +19,28 @@ namespace {
 
 at::Tensor composed(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias) { return at::conv2d(x, weight, bias); }
 
-// [N, C, H, W] with channels side by side as [N H W, C], and [Cout, Cin, 1, 1] as [Cout, Cin]: views.
-at::Tensor rows_of(const at::Tensor& x) { return x.permute({0, 2, 3, 1}).view({-1, x.size(1)}); }
-at::Tensor matrix_of(const at::Tensor& weight) { return weight.view({weight.size(0), weight.size(1)}); }
+// x [N, C, H, W] with channels side by side as the matrix [N H W, C], and weight [Cout, Cin, 1, 1] as [Cout, Cin].
+Factor factor_of(const at::Tensor& x) { return {x.data_ptr<float>(), x.size(1)}; }
+Factor transposed(Factor of) { return {of.values, of.step, true}; }
+Product product_of(const at::Tensor& x) { return {x.data_ptr<float>(), x.size(1)}; }
+int64_t pixels_of(const at::Tensor& x) { return x.size(0) * x.size(2) * x.size(3); }
+
+FOR_EACH_PROCESSOR void add_to_row(float* RESTRICT row, const float* RESTRICT added, int64_t count) {
+  for (int64_t c = 0; c < count; ++c) row[c] += added[c];
+}
 
 at::Tensor convolve(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias) {
-  const at::Tensor y = at::empty({x.size(0), weight.size(0), x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
-  multiply(rows_of(y), rows_of(x), matrix_of(weight).t());
-  return bias ? y.add_(bias->view({1, -1, 1, 1})) : y;
+  const int64_t inputs = weight.size(1), outputs = weight.size(0);
+  const at::Tensor y = at::empty({x.size(0), outputs, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
+  const at::Tensor offsets = bias ? bias->contiguous() : at::Tensor();
+  float* rows = y.data_ptr<float>();
+  const float* added = bias ? offsets.data_ptr<float>() : nullptr;
+  share_product(factor_of(x), transposed(factor_of(weight)), product_of(y), pixels_of(x), outputs, inputs,
+                [=](int64_t row, int64_t end, int64_t first, int64_t last) {
+                  if (added == nullptr) return;
+                  for (; row < end; ++row) add_to_row(rows + row * outputs + first, added + first, last - first);
+                });
+  return y;
 }
 
 struct PointwiseConv2d : torch::autograd::Function<PointwiseConv2d> {
@@ -42,11 +57,11 @@ struct PointwiseConv2d : torch::autograd::Function<PointwiseConv2d> {
     at::Tensor dx, dweight, dbias;
     if (wants_gradient(x)) {
       dx = at::empty_like(x);
-      multiply(rows_of(dx), rows_of(dy), matrix_of(weight));
+      share_product(factor_of(dy), factor_of(weight), product_of(dx), pixels_of(x), x.size(1), dy.size(1));
     }
     if (wants_gradient(weight)) {
       dweight = at::empty_like(weight);
-      multiply(matrix_of(dweight), rows_of(dy).t(), rows_of(x));
+      share_product(transposed(factor_of(dy)), factor_of(x), product_of(dweight), dy.size(1), x.size(1), pixels_of(x));
     }
     if (wants_gradient(bias)) dbias = dy.sum(at::IntArrayRef{0, 2, 3});
     return {dx, dweight, dbias};
@@ -56,7 +71,8 @@ struct PointwiseConv2d : torch::autograd::Function<PointwiseConv2d> {
 at::Tensor pointwise_conv2d(const at::Tensor& x, const at::Tensor& weight, const c10::optional<at::Tensor>& bias) {
   TORCH_CHECK(x.dim() == 4 && weight.dim() == 4 && weight.size(2) == 1 && weight.size(3) == 1 && weight.size(1) == x.size(1),
               "pointwise_conv2d: expected x [N, C, H, W] and weight [Cout, C, 1, 1], got ", x.sizes(), " and ", weight.sizes());
-  const bool is_ours = !is_autocasting() && is_float_on_cpu(x) && is_float_on_cpu(weight) && x.numel() > 0 && weight.numel() > 0 && x.is_contiguous(at::MemoryFormat::ChannelsLast) &&
+  const bool is_ours = !is_autocasting() && is_float_on_cpu(x) && is_float_on_cpu(weight) && x.numel() > 0 && weight.numel() > 0 &&
+                       x.is_contiguous(at::MemoryFormat::ChannelsLast) && (weight.is_contiguous() || weight.is_contiguous(at::MemoryFormat::ChannelsLast)) &&
                        (!bias || (is_float_on_cpu(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
   return is_ours ? PointwiseConv2d::apply(x, weight, bias) : composed(x, weight, bias);
 }

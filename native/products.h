@@ -7,30 +7,32 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <ATen/record_function.h>
 
 #include <algorithm>
 
 namespace pixelwise {
 
-// As long as it lives, OpenBLAS uses the thread that calls it only.
+// As long as one lives, OpenBLAS uses the thread that calls it only.
 class SingleThreadedBlas {
  public:
   SingleThreadedBlas();
   ~SingleThreadedBlas();
   SingleThreadedBlas(const SingleThreadedBlas&) = delete;
   SingleThreadedBlas& operator=(const SingleThreadedBlas&) = delete;
-
- private:
-  const int before_;
 };
 
 // How many threads OpenBLAS uses for the products of libtorch's operators, which would take all cores whatever libtorch was told.
 // OPENBLAS_NUM_THREADS stands.
 void set_blas_threads(int count);
 
-// Calls body(k) for `count` things that take products, on all threads.
+// Calls body(k) for `count` things that take products, on all threads; within another in_parallel(), on this one.
 template <typename Body>
 void in_parallel(int64_t count, const Body& body) {
+  if (at::in_parallel_region()) {
+    for (int64_t k = 0; k < count; ++k) body(k);
+    return;
+  }
   const SingleThreadedBlas each;
   at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     const at::NoGradGuard no_history;
@@ -38,23 +40,46 @@ void in_parallel(int64_t count, const Body& body) {
   });
 }
 
-// y [M, N] = a [M, K] b [K, N], of float32 on the CPU.
-inline void multiply(const at::Tensor& y, const at::Tensor& a, const at::Tensor& b) {
+// A matrix in memory, its rows `step` numbers apart; transposed: what is multiplied is the matrix with rows and columns exchanged.
+struct Factor {
+  const float* values;
+  int64_t step;
+  bool transposed = false;
+
+  Factor row(int64_t k) const { return {values + k * (transposed ? 1 : step), step, transposed}; }
+  Factor column(int64_t k) const { return {values + k * (transposed ? step : 1), step, transposed}; }
+};
+
+// A matrix that is written, its rows `step` numbers apart.
+struct Product {
+  float* values;
+  int64_t step;
+};
+
+// c [m, n] = a [m, k] b [k, n], or c + a b, on this thread: call it within in_parallel().
+void multiply(const Factor& a, const Factor& b, const Product& c, int64_t m, int64_t n, int64_t k, bool add = false);
+
+// c [m, n] = a [m, k] b [k, n] on all threads. Each calls then(first row, end, first column, end) when it has written these.
+template <typename Then>
+void share_product(const Factor& a, const Factor& b, const Product& c, int64_t m, int64_t n, int64_t k, const Then& then) {
   constexpr int64_t kWorthSharing = 1 << 18;  // multiplications; fewer are done before another thread has woken up
-  const int64_t m = y.size(0), n = y.size(1), work = m * n * a.size(1);
-  const int axis = m >= n ? 0 : 1;
-  const int64_t size = y.size(axis), parts = std::clamp<int64_t>(work / kWorthSharing, 1, std::min<int64_t>(at::get_num_threads(), size));
+  const bool by_rows = m >= n;
+  const int64_t size = by_rows ? m : n, parts = std::clamp<int64_t>(m * n * k / kWorthSharing, 1, std::min<int64_t>(at::get_num_threads(), size));
   in_parallel(parts, [&](int64_t part) {
-    const int64_t begin = size * part / parts, count = size * (part + 1) / parts - begin;
-    at::Tensor made = y.narrow(axis, begin, count);
-    at::mm_out(made, axis == 0 ? a.narrow(0, begin, count) : a, axis == 1 ? b.narrow(1, begin, count) : b);
+    RECORD_FUNCTION("pixelwise::product", c10::ArrayRef<const c10::IValue>());
+    const int64_t begin = size * part / parts, end = size * (part + 1) / parts;
+    if (by_rows) {
+      multiply(a.row(begin), b, {c.values + begin * c.step, c.step}, end - begin, n, k);
+      then(begin, end, 0, n);
+    } else {
+      multiply(a, b.column(begin), {c.values + begin, c.step}, m, end - begin, k);
+      then(0, m, begin, end);
+    }
   });
 }
 
-inline at::Tensor product(const at::Tensor& a, const at::Tensor& b) {
-  const at::Tensor y = at::empty({a.size(0), b.size(1)}, a.options());
-  multiply(y, a, b);
-  return y;
+inline void share_product(const Factor& a, const Factor& b, const Product& c, int64_t m, int64_t n, int64_t k) {
+  share_product(a, b, c, m, n, k, [](int64_t, int64_t, int64_t, int64_t) {});
 }
 
 }  // namespace pixelwise

@@ -170,28 +170,26 @@ struct Tiles {
   int64_t halves(int64_t size) const { return ((size + dilation - 1) / dilation + 1) / 2; }
 };
 
-// Tiles that are looked at together: what is made of them stays in the processor's cache.
+// Tiles that are looked at together: few enough that what is made of them stays in a core's cache, and enough to keep the products
+// busy. Where there are not so many for each thread, all of them: then threads share the steps instead of the tiles.
 int64_t tiles_at_once(const Tiles& tiles, int64_t channels) {
-  constexpr int64_t values = 1 << 21;
-  const int64_t parts = (16 * tiles.count * channels + values - 1) / values;
+  constexpr int64_t kCached = 1 << 18, kLeast = 64;  // values, tiles
+  const int64_t threads = at::get_num_threads(), few = std::max(kLeast, kCached / (16 * channels));
+  if (tiles.count < threads * few) return tiles.count;
+  const int64_t parts = threads * ((tiles.count + threads * few - 1) / (threads * few));
   return (tiles.count + parts - 1) / parts;
 }
 
-// Calls body(first, count) for parts of the tiles.
-template <typename Body>
-void for_each_part(const Tiles& tiles, int64_t at_once, const Body& body) {
-  for (int64_t first = 0; first < tiles.count; first += at_once) body(first, std::min(at_once, tiles.count - first));
-}
+at::Tensor buffer(int64_t count) { return at::empty({count}, at::kFloat); }
 
 int64_t grain(int64_t channels) { return std::max<int64_t>(1, at::internal::GRAIN_SIZE / (16 * channels)); }
 
 enum class Of { inputs, outputs };
 
-// Fills `to` [16, at least count, C] with what the products take: of inputs B' d B, of outputs A dY A'. `x` [N, C, H, W]
-void take(const at::Tensor& x, const Tiles& tiles, Of of, int64_t first, int64_t count, const at::Tensor& to) {
-  const int64_t channels = x.size(1), step = to.stride(0);
+// Fills `values` [16, count, C] with what the products take: of inputs B' d B, of outputs A dY A'. `x` [N, C, H, W]
+void take(const at::Tensor& x, const Tiles& tiles, Of of, int64_t first, int64_t count, float* values) {
+  const int64_t channels = x.size(1), step = count * channels;
   const float* pixels = x.data_ptr<float>();
-  float* values = to.data_ptr<float>();
   at::parallel_for(0, count, grain(channels), [&](int64_t begin, int64_t end) {
     const std::vector<float> zeros(channels);
     const float* from[16];
@@ -210,10 +208,9 @@ void take(const at::Tensor& x, const Tiles& tiles, Of of, int64_t first, int64_t
   });
 }
 
-// Writes the outputs of tiles: A' m A of `from` [16, at least count, C].
-void give(const at::Tensor& from, const Tiles& tiles, int64_t first, int64_t count, const at::Tensor& y) {
-  const int64_t channels = y.size(1), step = from.stride(0);
-  const float* values = from.data_ptr<float>();
+// Writes the outputs of tiles: A' m A of `values` [16, count, C].
+void give(const float* values, const Tiles& tiles, int64_t first, int64_t count, const at::Tensor& y) {
+  const int64_t channels = y.size(1), step = count * channels;
   float* pixels = y.data_ptr<float>();
   at::parallel_for(0, count, grain(channels), [&](int64_t begin, int64_t end) {
     std::vector<float> nowhere(channels);
@@ -267,18 +264,19 @@ at::Tensor gradient_of_kernels(const at::Tensor& gradient) {
 
 // --- the operator ---------------------------------------------------------------------------------------------------------
 
-// [N, Cin, H, W] -> [N, Cout, H, W] with `kernels` [16, Cin, Cout].
-at::Tensor convolve(const at::Tensor& x, const at::Tensor& kernels, int64_t dilation) {
+// [N, Cin, H, W] -> [N, Cout, H, W] with kernels [16, Cin, Cout], or transposed [16, Cout, Cin].
+at::Tensor convolve(const at::Tensor& x, const at::Tensor& kernels, bool transposed, int64_t dilation) {
   const Tiles tiles(x, dilation);
-  const int64_t inputs = x.size(1), outputs = kernels.size(2), at_once = tiles_at_once(tiles, inputs + outputs);
+  const int64_t inputs = x.size(1), outputs = kernels.size(transposed ? 1 : 2), at_once = tiles_at_once(tiles, inputs + outputs);
   const at::Tensor y = at::empty({x.size(0), outputs, x.size(2), x.size(3)}, x.options(), at::MemoryFormat::ChannelsLast);
-  const at::Tensor taken = at::empty({16, at_once, inputs}, x.options(), at::MemoryFormat::Contiguous);
-  const at::Tensor made = at::empty({16, at_once, outputs}, x.options(), at::MemoryFormat::Contiguous);
-  for_each_part(tiles, at_once, [&](int64_t first, int64_t count) {
+  in_parallel((tiles.count + at_once - 1) / at_once, [&](int64_t part) {
+    const int64_t first = part * at_once, count = std::min(at_once, tiles.count - first);
+    const at::Tensor room = buffer(16 * count * (inputs + outputs));
+    float *taken = room.data_ptr<float>(), *made = taken + 16 * count * inputs;
     take(x, tiles, Of::inputs, first, count, taken);
     in_parallel(16, [&](int64_t k) {
-      at::Tensor product = made[k].narrow(0, 0, count);
-      at::mm_out(product, taken[k].narrow(0, 0, count), kernels[k]);
+      const Factor kernel{kernels.data_ptr<float>() + k * inputs * outputs, kernels.size(2), transposed};
+      multiply({taken + k * count * inputs, inputs}, kernel, {made + k * count * outputs, outputs}, count, outputs, inputs);
     });
     give(made, tiles, first, count, y);
   });
@@ -287,24 +285,34 @@ at::Tensor convolve(const at::Tensor& x, const at::Tensor& kernels, int64_t dila
 
 at::Tensor gradient_of_weight(const at::Tensor& x, const at::Tensor& dy, int64_t dilation) {
   const Tiles tiles(x, dilation);
-  const int64_t inputs = x.size(1), outputs = dy.size(1), at_once = tiles_at_once(tiles, inputs + outputs);
-  const at::Tensor gradient = at::empty({16, outputs, inputs}, x.options(), at::MemoryFormat::Contiguous);
-  const at::Tensor taken = at::empty({16, at_once, inputs}, x.options(), at::MemoryFormat::Contiguous);
-  const at::Tensor spread = at::empty({16, at_once, outputs}, x.options(), at::MemoryFormat::Contiguous);
-  for_each_part(tiles, at_once, [&](int64_t first, int64_t count) {
-    take(x, tiles, Of::inputs, first, count, taken);
-    take(dy, tiles, Of::outputs, first, count, spread);
-    in_parallel(16, [&](int64_t k) {
-      at::Tensor sum = gradient[k];
-      at::addmm_out(sum, sum, spread[k].narrow(0, 0, count).t(), taken[k].narrow(0, 0, count), /*beta=*/first > 0 ? 1 : 0);
-    });
+  const int64_t inputs = x.size(1), outputs = dy.size(1), size = outputs * inputs;
+  // Each part adds up a gradient of its own, which must stay in cache too: large ones are added up once, by all threads.
+  constexpr int64_t kSmall = 1 << 18;
+  int64_t at_once = tiles_at_once(tiles, inputs + outputs), parts = 1;
+  if (16 * size <= kSmall) parts = std::min<int64_t>(at::get_num_threads(), (tiles.count + at_once - 1) / at_once);
+  else at_once = std::min(tiles.count, std::max<int64_t>(1, (1 << 21) / (16 * (inputs + outputs))));
+  const at::Tensor gradients = at::empty({parts, 16, outputs, inputs}, x.options(), at::MemoryFormat::Contiguous);
+  in_parallel(parts, [&](int64_t part) {
+    const int64_t begin = tiles.count * part / parts, end = tiles.count * (part + 1) / parts;
+    const at::Tensor room = buffer(16 * at_once * (inputs + outputs));
+    float* gradient = gradients.data_ptr<float>() + part * 16 * size;
+    for (int64_t first = begin; first < end; first += at_once) {
+      const int64_t count = std::min(at_once, end - first);
+      float *taken = room.data_ptr<float>(), *spread = taken + 16 * count * inputs;
+      take(x, tiles, Of::inputs, first, count, taken);
+      take(dy, tiles, Of::outputs, first, count, spread);
+      in_parallel(16, [&](int64_t k) {
+        multiply({spread + k * count * outputs, outputs, true}, {taken + k * count * inputs, inputs}, {gradient + k * size, inputs}, outputs, inputs,
+                 count, /*add=*/first > begin);
+      });
+    }
   });
-  return gradient_of_kernels(gradient);
+  return gradient_of_kernels(parts == 1 ? gradients[0] : gradients.sum(0));
 }
 
 // With `kernels` [16, Cout, Cin].
 at::Tensor convolve(const at::Tensor& x, const at::Tensor& kernels, const c10::optional<at::Tensor>& bias, int64_t dilation) {
-  const at::Tensor y = convolve(x, kernels.transpose(1, 2), dilation);
+  const at::Tensor y = convolve(x, kernels, /*transposed=*/true, dilation);
   return bias ? y.add_(bias->view({1, -1, 1, 1})) : y;
 }
 
@@ -323,7 +331,7 @@ struct WinogradConv2d : torch::autograd::Function<WinogradConv2d> {
     const at::Tensor none;
     if (at::GradMode::is_enabled()) return differentiable_gradients(composed(x, weight, optional_of(bias), dilation), gradients[0], {x, weight, bias}, 4);
     const at::Tensor dy = side_by_side(gradients[0]);
-    const at::Tensor dx = wants_gradient(x) ? convolve(dy, kernels_of(side_by_side(weight), true), dilation) : none;
+    const at::Tensor dx = wants_gradient(x) ? convolve(dy, kernels_of(side_by_side(weight), true), /*transposed=*/false, dilation) : none;
     const at::Tensor dweight = wants_gradient(weight) ? gradient_of_weight(x, dy, dilation) : none;
     const at::Tensor dbias = wants_gradient(bias) ? dy.sum(at::IntArrayRef{0, 2, 3}) : none;
     return {dx, dweight, dbias, none};

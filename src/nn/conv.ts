@@ -112,7 +112,7 @@ export class Conv2d extends Module {
     }
     const rate = this.#rate
     const isFull = currentPrecision() === "float32"
-    if (levers.pointwise && isFull && this.#isPointwise && hasRowsOfChannels(x) && !isRecording()) {
+    if (levers.pointwise && isFull && this.#isPointwise && isSideBySide(x) && !isRecording()) {
       return pointwiseConv2d(x, weight, bias)
     }
     if (rate !== null && isFull && !isRecording()) {
@@ -181,7 +181,8 @@ function hasBlindTaps(x: Tensor, padding: Pair): boolean {
  */
 function winogradPays(x: Tensor, weight: Tensor, rate: number): boolean {
   const [n, inChannels, h, w] = x.shape as [number, number, number, number]
-  if (Math.min(inChannels, weight.size(0)) < 48 || !isSideBySide(x)) return false
+  const outChannels = weight.size(0)
+  if (Math.min(inChannels, outChannels) < 32 || inChannels + outChannels < 96 || !isSideBySide(x)) return false
   const tilesAlong = (size: number) => rate * Math.ceil(Math.ceil(size / rate) / 2)
   const tiles = n * tilesAlong(h) * tilesAlong(w)
   const tapsInside = (size: number) => size + 2 * Math.max(0, size - rate)
@@ -260,6 +261,3 @@ function tile(x: Tensor, weight: Tensor, bias: Tensor | null): Tensor {
 
 /** Whether a pixel's channels are neighbours in memory. @param x [N, C, H, W] */
 const isSideBySide = (x: Tensor): boolean => x.strides[1] === 1 && x.size(1) > 1
-
-/** Whether x [N, C, H, W] is a matrix [N H W, C] in memory. */
-const hasRowsOfChannels = (x: Tensor): boolean => isSideBySide(x) || x.size(2) * x.size(3) === 1

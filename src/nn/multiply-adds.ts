@@ -22,6 +22,7 @@ const counts: Readonly<Record<string, Count>> = {
   conv1d: convolution,
   conv2d: convolution,
   conv3d: convolution,
+  pointwise_conv2d: convolution,
   atrous_conv2d: convolution,
   winograd_conv2d: convolution,
   depthwise_conv2d: convolution,

@@ -7,6 +7,7 @@ import {
   call,
   depthwiseConv2d,
   manualSeed,
+  pointwiseConv2d,
   rand,
   record,
   type Tensor,
@@ -87,7 +88,11 @@ const nets: Record<
   "our own convolutions": {
     net: (x) =>
       depthwiseConv2d(
-        winogradConv2d(atrousConv2d(x, positive([2, 2, 3, 3]), null, 3), positive([2, 2, 3, 3]), null, 2),
+        pointwiseConv2d(
+          winogradConv2d(atrousConv2d(x, positive([2, 2, 3, 3]), null, 3), positive([2, 2, 3, 3]), null, 2),
+          positive([2, 2, 1, 1]),
+          null,
+        ),
         positive([2, 1, 3, 3]),
         {
           padding: [0, 1, 2, 3],

@@ -287,6 +287,7 @@ const padding: WindowRule = ({ pad, mode, padding }, [a, b], axis) => {
 }
 
 const windows: Readonly<Record<string, WindowRule>> = {
+  pointwise_conv2d: (_, span) => span,
   atrous_conv2d: sameSize3x3,
   winograd_conv2d: sameSize3x3,
   depthwise_conv2d: ({ padding, ...args }, span, axis) =>

@@ -7,6 +7,7 @@ import {
   depthwiseConv2d,
   liveTensors,
   Parameter,
+  pointwiseConv2d,
   record,
   type Tensor,
   winogradConv2d,
@@ -234,12 +235,13 @@ test.each([
 test("multiply-adds of our own convolutions are those of libtorch's", () => {
   const { operators } = record(() => {
     const x = zeros([2, 4, 9, 8])
+    pointwiseConv2d(x, zeros([5, 4, 1, 1]), null)
     atrousConv2d(x, zeros([5, 4, 3, 3]), null, 2)
     winogradConv2d(x, zeros([5, 4, 3, 3]), null, 2)
     depthwiseConv2d(x, zeros([4, 1, 3, 3]), { padding: [1, 1, 1, 1] })
   })
   const ours = operators.filter(({ name }) => name.startsWith("pixelwise::"))
-  expect(ours.map(multiplyAdds)).toEqual([2 * 72 * 5 * 36, 2 * 72 * 5 * 36, 2 * 72 * 4 * 9])
+  expect(ours.map(multiplyAdds)).toEqual([2 * 72 * 5 * 4, 2 * 72 * 5 * 36, 2 * 72 * 5 * 36, 2 * 72 * 4 * 9])
 })
 
 test("multiply-adds of einsum, and of the general convolution both ways", () => {

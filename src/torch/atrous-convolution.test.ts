@@ -74,6 +74,24 @@ describe.each(Object.entries(layouts))("%s", (_, layout) => {
     }
   })
 
+  test.each([
+    [1, 4],
+    [3, 1],
+    [1, 1],
+  ])("%i channels in, %i out", (inChannels, outChannels) => {
+    manualSeed(4)
+    for (const side of [13, 25]) {
+      for (const rate of [12, 24]) {
+        tidy(() => {
+          const given = makeValues([2, inChannels, side, side], outChannels, layout)
+          const [got, exact] = [results(atrousConv2d, given, rate), results(libtorchs, given, rate, "float64")]
+          const tolerance = 2 * 6e-8 * Math.sqrt(2 * side * side) // the longest sums
+          for (const name of names) expect(error(got[name], exact[name]), `${name}, ${side}`).toBeLessThan(tolerance)
+        })
+      }
+    }
+  })
+
   test("with many channels it is nearly as close to float64 as libtorch's float32", () => {
     manualSeed(2)
     for (const threads of [1, 2]) {

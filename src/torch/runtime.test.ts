@@ -40,7 +40,7 @@ test.runIf(buildInfo().operatorsShareThreads)("our own operators use as many thr
         const x = randn([1, 64, 96, 96]).contiguous({ memoryFormat: "channels_last" })
         startProfile(new Map())
         pointwiseConv2d(x, randn([64, 64, 1, 1]), null)
-        const products = stopProfile().slices.filter(({ name }) => name === "aten::mm")
+        const products = stopProfile().slices.filter(({ name }) => name === "pixelwise::product")
         expect(products.length).toBe(count)
         expect(new Set(products.map(({ thread }) => thread)).size).toBe(count)
       })

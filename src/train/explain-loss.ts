@@ -96,24 +96,26 @@ function miningFacts(config: ResolvedConfig, steps: number | null): Fact[] {
   if (!mining) return []
   if (!("topK" in mining)) return [fact("hard pixels", mining, "by their probability, the same at every step")]
   const { until } = mining
-  const total = steps ?? 1 // places are steps, or under a time budget shares of the run
-  const end = until >= 1 ? until : steps === null ? until : Math.ceil(until * steps)
+  // Places are steps; of a share of a run whose steps nobody knows, shares.
+  const inSteps = steps !== null || until >= 1
+  const end = until < 1 && steps !== null ? Math.ceil(until * steps - 1e-9) : until
   const corners: [name: string, place: number][] =
     until === 0
       ? [["at every step", 0]]
       : [
           ["first", 0],
-          ["half way", steps === null ? end / 2 : Math.floor(end / 2)],
-          ...(steps === null ? [] : [["one step before", end - 1] as [string, number]]),
+          ["half way", inSteps ? Math.floor(end / 2) : end / 2],
+          ...(inSteps ? [["one step before", end - 1] as [string, number]] : []),
           ["from then on", end],
           ...(steps === null ? [] : [["last step", steps - 1] as [string, number]]),
         ]
   const at = (name: string, place: number) => {
-    const moment = momentAt(place, steps)
-    const share = minedShare(mining, moment)
-    const when = steps === null ? `at ${number(100 * place)} % of the run` : `step ${place}`
-    const where = steps === null ? { progress: place } : { step: place }
+    const share = minedShare(mining, steps === null && inSteps ? { step: place, progress: 0 } : momentAt(place, steps))
+    const when = inSteps ? `step ${place}` : `at ${number(100 * place)} % of the run`
+    const where = inSteps ? { step: place } : { progress: place }
     return fact(`mined ${name}`, { ...where, share }, `${number(100 * share)} % of the pixels of a batch (${when})`)
   }
-  return corners.filter(([, place]) => place < total).map(([name, place]) => at(name, place))
+  return corners
+    .filter(([, place]) => place < (steps ?? Number.POSITIVE_INFINITY))
+    .map(([name, place]) => at(name, place))
 }

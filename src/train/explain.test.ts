@@ -125,17 +125,19 @@ test("the share of mined pixels falls in a line to top-k", async () => {
   )
 })
 
-test("under a time budget it falls in a share of the run, and a number of steps is refused", async () => {
-  const facts = factsOf(await deepLab({ steps: null, budget: "1h", topK: 0.25, miningSteps: 0.5 }), "Loss")
+test("under a time budget it falls in a share of the run, or in steps", async () => {
+  const budget = { steps: null, budget: "1h", topK: 0.25 }
+  const facts = factsOf(await deepLab({ ...budget, miningSteps: 0.5 }), "Loss")
   expect(facts).toMatchObject({
     "mined first": { progress: 0, share: 1 },
     "mined half way": { progress: 0.25, share: 0.625 },
     "mined from then on": { progress: 0.5, share: 0.25 },
   })
   expect(facts["mined last step"]).toBeUndefined()
-  expect(() => deepLab({ steps: null, budget: "1h", topK: 0.25, miningSteps: 5000 })).toThrow(
-    /is 5000 steps, but how many steps a time budget allows is not known before: give shares of the run/,
-  )
+  expect(factsOf(await deepLab({ ...budget, miningSteps: 100 }), "Loss")).toMatchObject({
+    "mined half way": { step: 50, share: 0.625 },
+    "mined from then on": { step: 100, share: 0.25 },
+  })
 })
 
 test.each([

@@ -255,7 +255,7 @@ function curveOf(config: ResolvedConfig, steps: number | null): CurvePoint[] {
     .map((at) => ({
       step: steps === null ? round(1000 * at.progress, 6) : at.step,
       rate: config.learningRate * schedule(at),
-      minedShare: mining && "topK" in mining ? minedShare(mining, at) : null,
+      minedShare: mining && "topK" in mining && (steps !== null || mining.until < 1) ? minedShare(mining, at) : null,
     }))
 }
 

@@ -46,7 +46,7 @@ test("a sum, weights by the number of pixels, the auxiliary head's weight", () =
 test("mining: annealed at once unless steps are given; OHEM's least is left to the loss", () => {
   expect(miningOf(config())).toBeUndefined()
   expect(miningOf(config({ topK: 0.25 }))).toEqual({ topK: 0.25, until: 0 })
-  expect(miningOf(config({ steps: 1000, topK: 0.25, miningSteps: 100 }))).toEqual({ topK: 0.25, until: 100 })
+  expect(miningOf(config({ topK: 0.25, miningSteps: 100 }))).toEqual({ topK: 0.25, until: 100 })
   expect(miningOf(config({ ohemThreshold: 0.7 }))).toEqual({ threshold: 0.7, minKept: undefined })
   expect(miningOf(config({ ohemThreshold: 0.7, ohemMinKept: 9 }))).toEqual({ threshold: 0.7, minKept: 9 })
 })
@@ -72,7 +72,7 @@ describe("refused:", () => {
     [{ loss: "focal", labelSmoothing: 0.1 }, /"labelSmoothing" is for cross-entropy, and the loss is focal/],
     [{ focalGamma: 1 }, /"focalGamma" is for focal, and the loss is cross-entropy/],
     [{ topK: 0.5, ohemThreshold: 0.5 }, /two ways of choosing hard pixels: give one/],
-    [{ miningSteps: 0.5 }, /"miningSteps" is about .*"topK", which is not given/],
+    [{ miningSteps: 9 }, /"miningSteps" is about .*"topK", which is not given/],
     [{ ohemMinKept: 9 }, /"ohemMinKept" is about .*"ohemThreshold", which is not given/],
     [{ loss: "dice", topK: 0.5 }, /"topK" chooses among the losses of pixels, and dice has none/],
     [{ loss: "dice", ohemThreshold: 0.5 }, /"ohemThreshold" chooses among the losses of pixels/],

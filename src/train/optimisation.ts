@@ -137,7 +137,7 @@ function refuseOfSchedule(config: TrainConfig, refuse: Refuse, name: NameKey): v
 
 /** The options that give places in the run as numbers of steps, not as shares, with these numbers: ["milestones", "100,200"]. */
 export function positionsInSteps(config: TrainConfig): [key: keyof TrainConfig, counts: string][] {
-  const keys = ["decaySteps", "stepSize", "milestones", "restartEvery", "slowStart", "miningSteps"] as const
+  const keys = ["decaySteps", "stepSize", "milestones", "restartEvery", "slowStart"] as const
   return keys.flatMap((key) => {
     const counts = [config[key] ?? []].flat().filter((value) => value >= 1)
     return counts.length > 0 ? [[key, counts.join(",")] as [keyof TrainConfig, string]] : []

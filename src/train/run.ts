@@ -384,7 +384,7 @@ async function execute(
     trainable,
     length,
     step: trainer.state.step,
-    isComplete: trainer.progress >= 1,
+    isComplete: trainer.isDone,
     processes: group.size,
   })
 

@@ -153,6 +153,11 @@ export class Trainer {
     run.rewindLog(this.#state.step)
   }
 
+  /** Whether nothing is left to do, the last evaluation included. */
+  get isDone(): boolean {
+    return this.progress >= 1 && this.#state.nextEvaluation === NEVER
+  }
+
   /** Fraction of the run that is done, 0 to 1. */
   get progress(): number {
     const { length } = this.#parts
