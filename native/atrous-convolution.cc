@@ -148,7 +148,7 @@ struct AtrousConv2d : torch::autograd::Function<AtrousConv2d> {
     });
     const at::Tensor dx = wants_gradient(x) ? by_channels(dpixels, x) : none;
     const at::Tensor dweight = wants_gradient(weight) ? at::empty_like(weight).copy_(dtaps.permute({2, 3, 0, 1})) : none;
-    const at::Tensor dbias = wants_gradient(bias) ? gradients[0].sum(at::IntArrayRef{0, 2, 3}) : none;
+    const at::Tensor dbias = wants_gradient(bias) ? dy.sum(at::IntArrayRef{0, 1, 2}) : none;
     return {dx, dweight, dbias, none};
   }
 };

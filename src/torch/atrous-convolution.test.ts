@@ -1,51 +1,28 @@
 // native/atrous-convolution.cc against libtorch's convolution in float64.
 import { afterEach, describe, expect, test } from "vitest"
 import {
-  aten,
-  atrousConv2d,
-  type DType,
-  grad,
-  manualSeed,
-  noGrad,
-  randn,
-  setThreads,
-  type Tensor,
-  tidy,
-} from "./index.ts"
+  type Convolve,
+  error,
+  expectOnlyWanted,
+  expectSecondDerivatives,
+  makeValues,
+  names,
+  results,
+  sideBySide,
+} from "../../tests/data/convolutions.ts"
+import { aten, atrousConv2d, manualSeed, noGrad, randn, setThreads, type Tensor, tidy } from "./index.ts"
 
-const names = ["y", "dx", "dweight", "dbias"] as const
-type Results = Record<(typeof names)[number], Tensor>
-
-const libtorchs: typeof atrousConv2d = (x, weight, bias, dilation) =>
-  aten.conv2d(x, weight, { bias, padding: dilation, dilation })
-
-const sideBySide = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
+const ours =
+  (rate: number): Convolve =>
+  (x, weight, bias) =>
+    atrousConv2d(x, weight, bias, rate)
+const libtorchs =
+  (rate: number): Convolve =>
+  (x, weight, bias) =>
+    aten.conv2d(x, weight, { bias, padding: rate, dilation: rate })
 const layouts = { contiguous: (x: Tensor) => x.contiguous(), "side by side": sideBySide }
-
-interface Values {
-  x: Tensor
-  weight: Tensor
-  bias: Tensor
-  dy: Tensor
-}
-
-function makeValues(shape: readonly number[], outChannels: number, layout = layouts.contiguous): Values {
-  const [n, c, h, w] = shape as [number, number, number, number]
-  const [x, weight, bias] = [layout(randn(shape)), layout(randn([outChannels, c, 3, 3])), randn([outChannels])]
-  return { x, weight, bias, dy: layout(randn([n, outChannels, h, w])) }
-}
-
-function results(convolve: typeof atrousConv2d, given: Values, dilation: number, dtype: DType = "float32"): Results {
-  const copy = (tensor: Tensor) => tensor.detach().to({ dtype, copy: true }).requiresGrad_()
-  const leaves = [copy(given.x), copy(given.weight), copy(given.bias)] as const
-  const y = convolve(...leaves, dilation)
-  const [dx, dweight, dbias] = grad([y], leaves, { gradients: [given.dy.to({ dtype })] }) as [Tensor, Tensor, Tensor]
-  return { y, dx, dweight, dbias }
-}
-
-/** Largest difference from the truth, by the largest value there is. */
-const error = (got: Tensor, exact: Tensor): number =>
-  got.sub(exact).abs().max().item() / Math.max(1e-3, exact.abs().max().item())
+const valuesOf = (shape: readonly number[], outChannels: number, layout = layouts.contiguous) =>
+  makeValues(libtorchs(1), shape, [outChannels, shape[1]!, 3, 3], layout)
 
 afterEach(() => setThreads(1))
 
@@ -57,8 +34,8 @@ describe.each(Object.entries(layouts))("%s", (_, layout) => {
     for (const h of sides) {
       for (const w of sides) {
         tidy(() => {
-          const given = makeValues([2, 3, h, w], 4, layout)
-          const [got, exact] = [results(atrousConv2d, given, rate), results(libtorchs, given, rate, "float64")]
+          const given = valuesOf([2, 3, h, w], 4, layout)
+          const [got, exact] = [results(ours(rate), given), results(libtorchs(rate), given, "float64")]
           // Roundings of 6e-8 after each summand, as a random walk: of up to 36, of the parameters' gradients 2178.
           const few = 6e-8 * Math.sqrt(36)
           const many = 6e-8 * Math.sqrt(2178)
@@ -83,8 +60,8 @@ describe.each(Object.entries(layouts))("%s", (_, layout) => {
     for (const side of [13, 25]) {
       for (const rate of [12, 24]) {
         tidy(() => {
-          const given = makeValues([2, inChannels, side, side], outChannels, layout)
-          const [got, exact] = [results(atrousConv2d, given, rate), results(libtorchs, given, rate, "float64")]
+          const given = valuesOf([2, inChannels, side, side], outChannels, layout)
+          const [got, exact] = [results(ours(rate), given), results(libtorchs(rate), given, "float64")]
           const tolerance = 2 * 6e-8 * Math.sqrt(2 * side * side) // the longest sums
           for (const name of names) expect(error(got[name], exact[name]), `${name}, ${side}`).toBeLessThan(tolerance)
         })
@@ -97,14 +74,12 @@ describe.each(Object.entries(layouts))("%s", (_, layout) => {
     for (const threads of [1, 2]) {
       setThreads(threads)
       tidy(() => {
-        const given = makeValues([2, 96, 33, 32], 40, layout)
-        const exact = results(libtorchs, given, 12, "float64")
-        const [ours, theirs] = [results(atrousConv2d, given, 12), results(libtorchs, given, 12)]
+        const given = valuesOf([2, 96, 33, 32], 40, layout)
+        const exact = results(libtorchs(12), given, "float64")
+        const [got, theirs] = [results(ours(12), given), results(libtorchs(12), given)]
         // Sums in another order: up to 2.4 times libtorch's error was seen
         for (const name of names)
-          expect(error(ours[name], exact[name]), name).toBeLessThan(
-            Math.max(5e-7, 3 * error(theirs[name], exact[name])),
-          )
+          expect(error(got[name], exact[name]), name).toBeLessThan(Math.max(5e-7, 3 * error(theirs[name], exact[name])))
       })
     }
   })
@@ -112,55 +87,36 @@ describe.each(Object.entries(layouts))("%s", (_, layout) => {
   test("only the gradients that are wanted, from gradients that lie as they like", () => {
     manualSeed(3)
     tidy(() => {
-      const given = makeValues([2, 6, 14, 17], 5, layout)
-      const all = results(atrousConv2d, given, 12)
+      const given = valuesOf([2, 6, 14, 17], 5, layout)
+      expectOnlyWanted(ours(12), given)
       const expanded = { ...given, dy: randn([1, 5, 1, 1]).expand([2, 5, 14, 17]) }
-      const exact = results(libtorchs, expanded, 12, "float64")
-      const got = results(atrousConv2d, expanded, 12)
+      const exact = results(libtorchs(12), expanded, "float64")
+      const got = results(ours(12), expanded)
       for (const name of names) expect(error(got[name], exact[name]), name).toBeLessThan(1e-6)
-
-      const { x, weight, bias, dy } = given
-      const learns = weight.detach().requiresGrad_()
-      const [dweight] = grad([atrousConv2d(x, learns, bias, 12)], [learns], { gradients: [dy] })
-      expect(dweight!.data()).toEqual(all.dweight.data())
-      const image = x.detach().requiresGrad_()
-      const [dx] = grad([atrousConv2d(image, weight, null, 12)], [image], { gradients: [dy] })
-      expect(dx!.data()).toEqual(all.dx.data())
     })
   })
 })
 
 test("it has second derivatives", () => {
   manualSeed(4)
-  tidy(() => {
-    for (const rate of [6, 12]) {
-      const given = makeValues([2, 3, 9, 14], 4)
-      const penalty = (convolve: typeof atrousConv2d, dtype: DType) => {
-        const copy = (tensor: Tensor) => tensor.detach().to({ dtype, copy: true }).requiresGrad_()
-        const leaves = [copy(given.x), copy(given.weight), copy(given.bias)] as const
-        const y = convolve(...leaves, rate)
-        const [dx] = grad([y], [leaves[0]], { gradients: [given.dy.to({ dtype })], createGraph: true })
-        return grad([dx!.mul(dx!).sum()], [leaves[1]])[0]!
-      }
-      expect(error(penalty(atrousConv2d, "float32"), penalty(libtorchs, "float64"))).toBeLessThan(1e-6)
-    }
-  })
+  for (const rate of [6, 12])
+    tidy(() => expectSecondDerivatives(ours(rate), libtorchs(rate), valuesOf([2, 3, 9, 14], 4)))
 })
 
 test("what is not float32 is libtorch's, to the bit", () => {
   manualSeed(5)
   tidy(() => {
-    const given = makeValues([2, 3, 14, 17], 4)
+    const given = valuesOf([2, 3, 14, 17], 4)
     for (const name of names)
-      expect(results(atrousConv2d, given, 12, "float64")[name].data()).toEqual(
-        results(libtorchs, given, 12, "float64")[name].data(),
+      expect(results(ours(12), given, "float64")[name].data()).toEqual(
+        results(libtorchs(12), given, "float64")[name].data(),
       )
   })
 })
 
 test("a NaN is not hidden", () => {
   tidy(() => {
-    const { x, weight, bias } = makeValues([1, 2, 20, 20], 1)
+    const { x, weight, bias } = valuesOf([1, 2, 20, 20], 1)
     x.at(0, 1, 0, 0).fill_(Number.NaN)
     const bad = aten.isnan(atrousConv2d(x, weight.requiresGrad_(), bias, 12))
     expect(bad.sum().item()).toBe(4) // seen from its own place, 12 to the right, 12 below, and both

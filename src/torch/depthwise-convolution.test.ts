@@ -1,9 +1,17 @@
 // native/depthwise-convolution.cc against libtorch's convolution in float64.
 import { afterEach, describe, expect, test } from "vitest"
-import { aten, type DType, depthwiseConv2d, grad, manualSeed, randn, setThreads, type Tensor, tidy } from "./index.ts"
+import {
+  type Convolve,
+  error,
+  expectOnlyWanted,
+  expectSecondDerivatives,
+  makeValues,
+  names,
+  results,
+  sideBySide,
+} from "../../tests/data/convolutions.ts"
+import { aten, depthwiseConv2d, manualSeed, randn, setThreads, tidy } from "./index.ts"
 
-const names = ["y", "dx", "dweight", "dbias"] as const
-type Results = Record<(typeof names)[number], Tensor>
 type Pair = readonly [number, number]
 
 interface Case {
@@ -15,46 +23,23 @@ interface Case {
   dilation?: Pair
 }
 
-type Convolve = (x: Tensor, weight: Tensor, bias: Tensor, of: Case) => Tensor
-const ours: Convolve = (x, weight, bias, { stride, padding, dilation }) =>
-  depthwiseConv2d(x, weight, {
-    bias,
-    ...(stride && { stride }),
-    ...(padding && { padding }),
-    ...(dilation && { dilation }),
-  })
-const libtorchs: Convolve = (x, weight, bias, { stride = [1, 1], padding = [0, 0, 0, 0], dilation = [1, 1] }) => {
-  const [top, bottom, left, right] = padding
-  const padded = aten.constant_pad_nd(x, [left, right, top, bottom])
-  return aten.conv2d(padded, weight, { bias, stride, dilation, groups: x.size(1) })
-}
-
-const sideBySide = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
-
-interface Values {
-  x: Tensor
-  weight: Tensor
-  bias: Tensor
-  dy: Tensor
-}
-
-function makeValues(of: Case): Values {
-  const c = of.x[1]!
-  const [x, weight, bias] = [sideBySide(randn(of.x)), randn([c, 1, ...of.kernel]), randn([c])]
-  return { x, weight, bias, dy: sideBySide(randn(libtorchs(x, weight, bias, of).shape)) }
-}
-
-function results(convolve: Convolve, of: Case, given: Values, dtype: DType = "float32"): Results {
-  const copy = (tensor: Tensor) => tensor.detach().to({ dtype, copy: true }).requiresGrad_()
-  const leaves = [copy(given.x), copy(given.weight), copy(given.bias)] as const
-  const y = convolve(...leaves, of)
-  const [dx, dweight, dbias] = grad([y], leaves, { gradients: [given.dy.to({ dtype })] }) as [Tensor, Tensor, Tensor]
-  return { y, dx, dweight, dbias }
-}
-
-/** Largest difference from the truth, by the largest value there is. */
-const error = (got: Tensor, exact: Tensor): number =>
-  got.sub(exact).abs().max().item() / Math.max(1e-3, exact.abs().max().item())
+const ours =
+  ({ stride, padding, dilation }: Case): Convolve =>
+  (x, weight, bias) =>
+    depthwiseConv2d(x, weight, {
+      bias,
+      ...(stride && { stride }),
+      ...(padding && { padding }),
+      ...(dilation && { dilation }),
+    })
+const libtorchs =
+  ({ stride = [1, 1], padding = [0, 0, 0, 0], dilation = [1, 1] }: Case): Convolve =>
+  (x, weight, bias) => {
+    const [top, bottom, left, right] = padding
+    const padded = aten.constant_pad_nd(x, [left, right, top, bottom])
+    return aten.conv2d(padded, weight, { bias, stride, dilation, groups: x.size(1) })
+  }
+const valuesOf = (of: Case) => makeValues(libtorchs(of), of.x, [of.x[1]!, 1, ...of.kernel])
 
 afterEach(() => setThreads(1))
 
@@ -78,9 +63,9 @@ describe.each(cases.map((of) => [JSON.stringify(of), of] as const))("%s", (_, of
     for (const threads of [1, 2]) {
       setThreads(threads)
       tidy(() => {
-        const given = makeValues(of)
-        const truth = results(libtorchs, of, given, "float64")
-        const [a, b] = [results(ours, of, given), results(libtorchs, of, given)]
+        const given = valuesOf(of)
+        const truth = results(libtorchs(of), given, "float64")
+        const [a, b] = [results(ours(of), given), results(libtorchs(of), given)]
         // 5e-7: a few roundings of 6e-8, where libtorch was lucky
         for (const name of names)
           expect(error(a[name], truth[name]), name).toBeLessThanOrEqual(Math.max(5e-7, error(b[name], truth[name])))
@@ -94,14 +79,14 @@ test("what is not side by side in float32 is libtorch's, to the bit", () => {
   manualSeed(2)
   const of: Case = { x: [2, 5, 7, 6], kernel: [3, 3], padding: [1, 1, 1, 1] }
   tidy(() => {
-    const given = makeValues(of)
+    const given = valuesOf(of)
     const rows = { ...given, x: given.x.contiguous() }
     const plain: Convolve = (x, weight, bias) => aten.conv2d(x, weight, { bias, padding: 1, groups: 5 })
     for (const [values, dtype] of [
       [rows, "float32"],
       [given, "float64"],
     ] as const) {
-      const [a, b] = [results(ours, of, values, dtype), results(plain, of, values, dtype)]
+      const [a, b] = [results(ours(of), values, dtype), results(plain, values, dtype)]
       for (const name of names) expect(a[name].data(), name).toEqual(b[name].data())
     }
   })
@@ -110,32 +95,13 @@ test("what is not side by side in float32 is libtorch's, to the bit", () => {
 test("only the gradients that are wanted, from gradients that lie as they like", () => {
   manualSeed(3)
   const of: Case = { x: [2, 6, 5, 5], kernel: [3, 3], dilation: [2, 2], padding: [2, 2, 2, 2] }
-  tidy(() => {
-    const given = makeValues(of)
-    const all = results(ours, of, given)
-    const weight = given.weight.detach().requiresGrad_()
-    const y = depthwiseConv2d(given.x, weight, { bias: given.bias, padding: of.padding!, dilation: of.dilation! })
-    const [dweight] = grad([y], [weight], { gradients: [given.dy.contiguous()] })
-    expect(dweight!.data()).toEqual(all.dweight.data())
-  })
+  tidy(() => expectOnlyWanted(ours(of), valuesOf(of)))
 })
 
 test("it has second derivatives", () => {
   manualSeed(4)
   const of: Case = { x: [2, 3, 4, 5], kernel: [3, 3], padding: [1, 1, 1, 1], dilation: [1, 1] }
-  tidy(() => {
-    const given = makeValues(of)
-    const penalty = (convolve: Convolve, dtype: DType) => {
-      const copy = (tensor: Tensor) => tensor.detach().to({ dtype, copy: true }).requiresGrad_()
-      const leaves = [copy(given.x), copy(given.weight), copy(given.bias)] as const
-      const [dx] = grad([convolve(...leaves, of)], [leaves[0]], {
-        gradients: [given.dy.to({ dtype })],
-        createGraph: true,
-      })
-      return grad([dx!.mul(dx!).sum()], [leaves[1]])[0]!
-    }
-    expect(error(penalty(ours, "float32"), penalty(libtorchs, "float64"))).toBeLessThan(1e-6)
-  })
+  tidy(() => expectSecondDerivatives(ours(of), libtorchs(of), valuesOf(of)))
 })
 
 test("a NaN is not hidden, and stays in its channel", () => {

@@ -1,52 +1,19 @@
 // native/pointwise-convolution.cc against libtorch's convolution in float64.
 import { afterEach, expect, test } from "vitest"
 import {
-  aten,
-  autocast,
-  type DType,
-  grad,
-  manualSeed,
-  pointwiseConv2d,
-  randn,
-  setThreads,
-  type Tensor,
-  tidy,
-} from "./index.ts"
-
-const names = ["y", "dx", "dweight", "dbias"] as const
-type Results = Record<(typeof names)[number], Tensor>
+  error,
+  expectOnlyWanted,
+  expectSecondDerivatives,
+  makeValues,
+  names,
+  results,
+  sideBySide,
+} from "../../tests/data/convolutions.ts"
+import { aten, autocast, manualSeed, pointwiseConv2d, randn, setThreads, tidy } from "./index.ts"
 
 const libtorchs: typeof pointwiseConv2d = (x, weight, bias) => aten.conv2d(x, weight, { bias })
-
-const sideBySide = (x: Tensor): Tensor => x.contiguous({ memoryFormat: "channels_last" })
-
-interface Values {
-  x: Tensor
-  weight: Tensor
-  bias: Tensor
-  dy: Tensor
-}
-
-function makeValues(shape: readonly number[], outChannels: number): Values {
-  const [n, c, h, w] = shape as [number, number, number, number]
-  return {
-    x: sideBySide(randn(shape)),
-    weight: randn([outChannels, c, 1, 1]),
-    bias: randn([outChannels]),
-    dy: sideBySide(randn([n, outChannels, h, w])),
-  }
-}
-
-function results(convolve: typeof pointwiseConv2d, given: Values, dtype: DType = "float32"): Results {
-  const copy = (tensor: Tensor) => tensor.detach().to({ dtype, copy: true }).requiresGrad_()
-  const leaves = [copy(given.x), copy(given.weight), copy(given.bias)] as const
-  const y = convolve(...leaves)
-  const [dx, dweight, dbias] = grad([y], leaves, { gradients: [given.dy.to({ dtype })] }) as [Tensor, Tensor, Tensor]
-  return { y, dx, dweight, dbias }
-}
-
-/** Largest difference from the truth, by the largest value there is. */
-const error = (got: Tensor, exact: Tensor): number => got.sub(exact).abs().max().item() / exact.abs().max().item()
+const valuesOf = (shape: readonly number[], outChannels: number) =>
+  makeValues(libtorchs, shape, [outChannels, shape[1]!, 1, 1])
 
 afterEach(() => setThreads(1))
 
@@ -61,7 +28,7 @@ test.each([
   for (const threads of [1, 2, 3]) {
     setThreads(threads)
     tidy(() => {
-      const given = makeValues(shape, outChannels)
+      const given = valuesOf(shape, outChannels)
       const exact = results(libtorchs, given, "float64")
       const got = results(pointwiseConv2d, given)
       const longest = Math.max(outChannels, given.x.numel / outChannels, given.dy.numel / outChannels)
@@ -75,42 +42,18 @@ test.each([
 
 test("only the gradients that are wanted, from gradients that lie as they like", () => {
   manualSeed(2)
-  tidy(() => {
-    const given = makeValues([2, 8, 6, 7], 5)
-    const all = results(pointwiseConv2d, given)
-    const rows = results(pointwiseConv2d, { ...given, dy: given.dy.contiguous() })
-    for (const name of names) expect(rows[name].data()).toEqual(all[name].data())
-    const { x, weight, bias, dy } = given
-    const learns = weight.detach().requiresGrad_()
-    const [dweight] = grad([pointwiseConv2d(x, learns, bias)], [learns], { gradients: [dy] })
-    expect(dweight!.data()).toEqual(all.dweight.data())
-    const image = x.detach().requiresGrad_()
-    const [dx] = grad([pointwiseConv2d(image, weight, null)], [image], { gradients: [dy] })
-    expect(dx!.data()).toEqual(all.dx.data())
-  })
+  tidy(() => expectOnlyWanted(pointwiseConv2d, valuesOf([2, 8, 6, 7], 5)))
 })
 
 test("it has second derivatives", () => {
   manualSeed(3)
-  tidy(() => {
-    const given = makeValues([2, 4, 5, 6], 3)
-    const penalty = (convolve: typeof pointwiseConv2d, dtype: DType) => {
-      const copy = (tensor: Tensor) => tensor.detach().to({ dtype, copy: true }).requiresGrad_()
-      const leaves = [copy(given.x), copy(given.weight), copy(given.bias)] as const
-      const [dx] = grad([convolve(...leaves)], [leaves[0]], {
-        gradients: [given.dy.to({ dtype })],
-        createGraph: true,
-      })
-      return grad([dx!.mul(dx!).sum()], [leaves[1]])[0]!
-    }
-    expect(error(penalty(pointwiseConv2d, "float32"), penalty(libtorchs, "float64"))).toBeLessThan(1e-6)
-  })
+  tidy(() => expectSecondDerivatives(pointwiseConv2d, libtorchs, valuesOf([2, 4, 5, 6], 3)))
 })
 
 test("what is not float32 and side by side is libtorch's, to the bit", () => {
   manualSeed(4)
   tidy(() => {
-    const given = makeValues([2, 8, 6, 7], 5)
+    const given = valuesOf([2, 8, 6, 7], 5)
     const rows = { ...given, x: given.x.contiguous() }
     for (const [values, dtype] of [
       [given, "float64"],
@@ -128,7 +71,7 @@ test("what is not float32 and side by side is libtorch's, to the bit", () => {
 
 test("a NaN is not hidden, and stays in its pixel", () => {
   tidy(() => {
-    const { x, weight } = makeValues([1, 8, 3, 3], 6)
+    const { x, weight } = valuesOf([1, 8, 3, 3], 6)
     x.at(0, 3, 1, 1).fill_(Number.NaN)
     const bad = aten.isnan(pointwiseConv2d(x, weight, null))
     expect(bad.at(0, 0, 1, 1).item()).toBe(1)

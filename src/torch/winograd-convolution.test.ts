@@ -1,56 +1,27 @@
 // native/winograd-convolution.cc against libtorch's convolution in float64.
 import { afterEach, describe, expect, test } from "vitest"
 import {
-  aten,
-  type DType,
-  grad,
-  manualSeed,
-  noGrad,
-  randn,
-  setThreads,
-  type Tensor,
-  tidy,
-  winogradConv2d,
-  winogradKernels,
-} from "./index.ts"
+  type Convolve,
+  error,
+  expectOnlyWanted,
+  expectSecondDerivatives,
+  makeValues,
+  names,
+  results,
+  sideBySide,
+} from "../../tests/data/convolutions.ts"
+import { aten, manualSeed, noGrad, randn, setThreads, tidy, winogradConv2d, winogradKernels } from "./index.ts"
 
-const names = ["y", "dx", "dweight", "dbias"] as const
-type Results = Record<(typeof names)[number], Tensor>
-
-const libtorchs: typeof winogradConv2d = (x, weight, bias, dilation) =>
-  aten.conv2d(x, weight, { bias, padding: dilation, dilation })
-
-const sideBySide = (x: Tensor): Tensor => x.permute([0, 2, 3, 1]).contiguous().permute([0, 3, 1, 2])
-
-interface Values {
-  x: Tensor
-  weight: Tensor
-  bias: Tensor
-  dy: Tensor
-}
-
-function makeValues(shape: readonly number[], outChannels: number): Values {
-  const [n, c, h, w] = shape as [number, number, number, number]
-  const weight = sideBySide(randn([outChannels, c, 3, 3]))
-  return {
-    x: sideBySide(randn(shape)),
-    weight,
-    bias: randn([outChannels]),
-    dy: sideBySide(randn([n, outChannels, h, w])),
-  }
-}
-
-function results(convolve: typeof winogradConv2d, given: Values, dilation: number, dtype: DType = "float32"): Results {
-  const copy = (tensor: Tensor) => tensor.detach().to({ dtype, copy: true }).requiresGrad_()
-  const leaves = [copy(given.x), copy(given.weight), copy(given.bias)] as const
-  const y = convolve(...leaves, dilation)
-  const [dx, dweight, dbias] = grad([y], leaves, { gradients: [given.dy.to({ dtype })] }) as [Tensor, Tensor, Tensor]
-  return { y, dx, dweight, dbias }
-}
-
-/** Largest difference from the truth, by the largest value there is. */
-const error = (got: Tensor, exact: Tensor): number =>
-  got.sub(exact).abs().max().item() / Math.max(1e-3, exact.abs().max().item())
+const ours =
+  (dilation: number): Convolve =>
+  (x, weight, bias) =>
+    winogradConv2d(x, weight, bias, dilation)
+const libtorchs =
+  (dilation: number): Convolve =>
+  (x, weight, bias) =>
+    aten.conv2d(x, weight, { bias, padding: dilation, dilation })
+const valuesOf = (shape: readonly number[], outChannels: number) =>
+  makeValues(libtorchs(1), shape, [outChannels, shape[1]!, 3, 3])
 
 afterEach(() => setThreads(1))
 
@@ -71,9 +42,9 @@ describe.each([1, 2, 3, 5, 12])("dilation %i", (dilation) => {
     for (const h of sides) {
       for (const w of sides) {
         tidy(() => {
-          const given = makeValues([2, 8, h, w], 16)
-          const exact = results(libtorchs, given, dilation, "float64")
-          const got = results(winogradConv2d, given, dilation)
+          const given = valuesOf([2, 8, h, w], 16)
+          const exact = results(libtorchs(dilation), given, "float64")
+          const got = results(ours(dilation), given)
           // Tiles add and subtract up to 16 inputs before the products and up to 16 of these after them: of sums of up to 144
           // (of the parameters' gradients 338) products each rounding of 6e-8 counts about four times.
           const tolerance = 4 * 6e-8 * Math.sqrt(338)
@@ -87,64 +58,46 @@ describe.each([1, 2, 3, 5, 12])("dilation %i", (dilation) => {
   })
 })
 
-test("of many channels and tiles, in parts, on two threads", () => {
+test.each([
+  ["many tiles, in parts that threads share", [3, 40, 65, 62], 48],
+  ["few tiles of many channels, whose products threads share", [1, 160, 9, 9], 136],
+  ["a large kernel, whose gradient is added up part by part", [2, 160, 60, 60], 136],
+] as const)("%s", (_, shape, outChannels) => {
   manualSeed(2)
-  for (const threads of [1, 2]) {
+  for (const threads of [1, 2, 3]) {
     setThreads(threads)
     tidy(() => {
-      const given = makeValues([3, 40, 65, 62], 48) // 3 * 33 * 31 tiles of 88 channels: 3 parts
-      const exact = results(libtorchs, given, 1, "float64")
-      const [ours, theirs] = [results(winogradConv2d, given, 1), results(libtorchs, given, 1)]
+      const given = valuesOf(shape, outChannels)
+      const exact = results(libtorchs(1), given, "float64")
+      const [got, theirs] = [results(ours(1), given), results(libtorchs(1), given)]
       for (const name of names)
-        expect(error(ours[name], exact[name]), name).toBeLessThan(Math.max(2e-6, 4 * error(theirs[name], exact[name])))
+        expect(error(got[name], exact[name]), name).toBeLessThan(Math.max(2e-6, 4 * error(theirs[name], exact[name])))
     })
   }
 })
 
 test("only the gradients that are wanted, from gradients that lie as they like", () => {
   manualSeed(3)
-  tidy(() => {
-    const given = makeValues([2, 8, 6, 7], 8)
-    const all = results(winogradConv2d, given, 1)
-    const rows = results(winogradConv2d, { ...given, dy: given.dy.contiguous() }, 1)
-    for (const name of names) expect(rows[name].data()).toEqual(all[name].data())
-    const { x, weight, bias, dy } = given
-    const learns = weight.detach().requiresGrad_()
-    const [dweight] = grad([winogradConv2d(x, learns, bias, 1)], [learns], { gradients: [dy] })
-    expect(dweight!.data()).toEqual(all.dweight.data())
-    const image = x.detach().requiresGrad_()
-    const [dx] = grad([winogradConv2d(image, weight, null, 1)], [image], { gradients: [dy] })
-    expect(dx!.data()).toEqual(all.dx.data())
-  })
+  tidy(() => expectOnlyWanted(ours(1), valuesOf([2, 8, 6, 7], 8)))
 })
 
 test("it has second derivatives", () => {
   manualSeed(4)
-  tidy(() => {
-    const given = makeValues([2, 8, 5, 6], 8)
-    const penalty = (convolve: typeof winogradConv2d, dtype: DType) => {
-      const copy = (tensor: Tensor) => tensor.detach().to({ dtype, copy: true }).requiresGrad_()
-      const leaves = [copy(given.x), copy(given.weight), copy(given.bias)] as const
-      const y = convolve(...leaves, 1)
-      const [dx] = grad([y], [leaves[0]], { gradients: [given.dy.to({ dtype })], createGraph: true })
-      return grad([dx!.mul(dx!).sum()], [leaves[1]])[0]!
-    }
-    expect(error(penalty(winogradConv2d, "float32"), penalty(libtorchs, "float64"))).toBeLessThan(1e-6)
-  })
+  tidy(() => expectSecondDerivatives(ours(1), libtorchs(1), valuesOf([2, 8, 5, 6], 8)))
 })
 
 test("what is not float32 and side by side, or not in eights, is libtorch's, to the bit", () => {
   manualSeed(5)
   tidy(() => {
-    const given = makeValues([2, 8, 6, 7], 8)
-    const odd = makeValues([2, 7, 6, 7], 8)
+    const given = valuesOf([2, 8, 6, 7], 8)
+    const odd = valuesOf([2, 7, 6, 7], 8)
     const rows = { ...given, x: given.x.contiguous(), weight: given.weight.contiguous() }
     for (const [values, dtype] of [
       [given, "float64"],
       [rows, "float32"],
       [odd, "float32"],
     ] as const) {
-      const [a, b] = [results(winogradConv2d, values, 1, dtype), results(libtorchs, values, 1, dtype)]
+      const [a, b] = [results(ours(1), values, dtype), results(libtorchs(1), values, dtype)]
       for (const name of names) expect(a[name].data(), name).toEqual(b[name].data())
     }
   })
@@ -152,7 +105,7 @@ test("what is not float32 and side by side, or not in eights, is libtorch's, to 
 
 test("a NaN is not hidden", () => {
   tidy(() => {
-    const { x, weight } = makeValues([1, 8, 9, 9], 8)
+    const { x, weight } = valuesOf([1, 8, 9, 9], 8)
     x.at(0, 3, 4, 4).fill_(Number.NaN)
     const bad = aten.isnan(winogradConv2d(x, weight, null, 1)) // at its neighbours, and in the rest of their tiles
     for (let k = 3; k <= 5; k++) expect(bad.at(0, 0, k, k).item()).toBe(1)
