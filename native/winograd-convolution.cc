@@ -6,12 +6,13 @@
 // Over all tiles and channels the products are 16 matrix products. Both gradients are of the same form: that of the input is the
 // convolution of the output's with the kernel turned round; that of the kernel is G' (sum (B' d B) . (A dY A')) G.
 //
-// Milliseconds of one Zen 4 core with channels side by side, forward, and forward and backward, libtorch and here (best of 5):
-//   4x64x128x128 -> 64      43 and 37, 151 and 122      4x512x16x16 -> 512               44 and 29, 140 and 87
-//   4x128x128x128 -> 64     85 and 75, 302 and 205      4x1024x8x8 -> 1024               51 and 40, 167 and 114
-//   4x128x64x64 -> 128      43 and 32, 143 and 101      4x256x16x16 -> 256, dilation 2   10 and 8, 34 and 23
-//   4x256x32x32 -> 256      43 and 28, 135 and 86       4x512x16x16 -> 512, dilation 4   35 and 30, 116 and 86
-// but 4x32x128x128 -> 32: 12 and 13, 38 and 44; 1x1024x8x8 -> 1024: 19 and 24, 73 and 69.
+// Milliseconds on two Zen 4 cores with channels side by side, forward with kernels that were kept, and forward and backward, libtorch
+// and here (best of 13):
+//   4x64x128x128 -> 64      21.5 and 16.9, 74.2 and 46.9      4x256x16x16 -> 256     5.7 and 4.0, 17.8 and 12.1
+//   4x64x128x128 -> 32      11.7 and 9.1, 40.0 and 26.1       4x512x16x16 -> 512     21.4 and 14.5, 68.1 and 44.2
+//   4x64x64x64 -> 64        5.7 and 4.7, 19.0 and 13.0        4x512x8x8 -> 512       6.2 and 4.0, 19.6 and 13.8
+//   4x128x32x32 -> 128      5.8 and 4.1, 18.2 and 12.0        4x1024x8x8 -> 1024     24.1 and 16.3, 85.5 and 58.1
+// but 4x32x128x128 -> 32: 6.0 and 5.9, 19.5 and 17.4; 1x32x256x256 -> 32: 5.9 and 6.2, 18.8 and 17.5.
 // Largest error of y, dx and dweight against float64 on these: 5e-7 to 9e-7 of the largest value; libtorch's 3e-7 to 3e-6.
 //
 // Where it is faster is said in src/nn/conv.ts.
@@ -170,8 +171,8 @@ struct Tiles {
   int64_t halves(int64_t size) const { return ((size + dilation - 1) / dilation + 1) / 2; }
 };
 
-// Tiles that are looked at together: few enough that what is made of them stays in a core's cache, and enough to keep the products
-// busy. Where there are not so many for each thread, all of them: then threads share the steps instead of the tiles.
+// Tiles that are looked at together: few enough that what is made of them stays in cache, a core's own for up to 256 channels, and enough to
+// keep the products busy. Twice as many of both were no faster (two Zen 4 cores). Where there are not so many for each thread, all of them: then threads share the steps instead of the tiles.
 int64_t tiles_at_once(const Tiles& tiles, int64_t channels) {
   constexpr int64_t kCached = 1 << 18, kLeast = 64;  // values, tiles
   const int64_t threads = at::get_num_threads(), few = std::max(kLeast, kCached / (16 * channels));
