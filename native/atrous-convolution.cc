@@ -10,11 +10,11 @@
 //        '---------'
 //
 // libtorch 1.13 (oneDNN 2.6) computes all of it where the dilation is large: it falls back to unfolding the input. Milliseconds
-// of one Zen 4 core, forward and backward, contiguous / channels side by side, libtorch and here (best of 4):
-//   4x2048x16x16 -> 256, rate 12: 187 / 201 and 107 / 94; rate 24: 320 / 277 and 39 / 37
-//   2x2048x32x32 -> 256, rate 12: 595 / 488 and 430 / 373; rate 24: 702 / 559 and 218 / 164; rate 36: 674 / 521 and 73 / 72
-//   1x512x65x65 -> 256, rate 12: 336 / 311 and 283 / 248; rate 36: 421 / 347 and 151 / 128
-// but 4x2048x16x16, rate 4: 225 / 263 and 268 / 266, so small rates stay libtorch's.
+// on two Zen 4 cores, forward and backward, contiguous / channels side by side, libtorch and here (best of 9):
+//   4x2048x16x16 -> 256, rate 12: 89 / 102 and 58 / 47; rate 24: 156 / 130 and 23 / 22
+//   2x2048x32x32 -> 256, rate 12: 267 / 222 and 230 / 178; rate 24: 354 / 256 and 127 / 85; rate 36: 351 / 226 and 40 / 36
+//   1x512x65x65 -> 256, rate 12: 144 / 137 and 139 / 122; rate 36: 177 / 133 and 84 / 65
+// Small rates stay libtorch's: 4x2048x16x16, rate 4, takes it 114 / 115.
 //
 // That is for float32 on the CPU. Everything else runs as libtorch's conv2d.
 #include <ATen/ATen.h>

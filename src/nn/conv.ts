@@ -112,7 +112,7 @@ export class Conv2d extends Module {
     }
     const rate = this.#rate
     const isFull = currentPrecision() === "float32"
-    if (levers.pointwise && isFull && this.#isPointwise && isSideBySide(x) && !isRecording()) {
+    if (levers.pointwise && isFull && this.#isPointwise && pointwisePays(x, weight) && !isRecording()) {
       return pointwiseConv2d(x, weight, bias)
     }
     if (rate !== null && isFull && !isRecording()) {
@@ -174,6 +174,10 @@ function hasBlindTaps(x: Tensor, padding: Pair): boolean {
   const [down, right] = pair(padding)
   return Math.max(down, right) > 1 && (x.size(2) <= down || x.size(3) <= right)
 }
+
+/** Whether a 1x1 convolution is no slower as a matrix product (native/pointwise-convolution.cc has figures): the gradients of few channels are. */
+const pointwisePays = (x: Tensor, weight: Tensor): boolean =>
+  isSideBySide(x) && (!isGradEnabled() || Math.min(weight.size(0), weight.size(1)) >= 24)
 
 /**
  * Whether a 3x3 convolution takes less time by tiles (native/winograd-convolution.cc has figures): of few channels their transforms
