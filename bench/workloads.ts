@@ -89,6 +89,9 @@ const training = (
   },
 })
 
+/** In a row, so that what is measured is not how threads wake up that have slept during the other side's turn. */
+const IMAGES = 10
+
 /** From the image to its labels. */
 const inference = (
   name: string,
@@ -99,14 +102,17 @@ const inference = (
 ): Workload => ({
   name: `${name}-infer`,
   unit: `ms per image, ${n}x3x${h}x${w}`,
-  perMillisecond: 1,
+  perMillisecond: 1 / IMAGES,
   digits: 1,
   levers: acting,
   ...(target && { target }),
   prepare() {
     const { model, parameters } = create(network, "eval")
     const image = tidy(() => randn([n, 3, h, w]).data()) as Float32Array
-    return { repeat: () => segment(model, image, [n, h, w]), parameters }
+    const repeat = () => {
+      for (let k = 0; k < IMAGES; k++) segment(model, image, [n, h, w])
+    }
+    return { repeat, parameters }
   },
 })
 
