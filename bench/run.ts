@@ -17,8 +17,9 @@ import { describeMachine, keep, type Machine, type Result, type Times } from "./
 import { type Measure, type RoundOptions, type Rounds, takeTurns } from "./rounds.ts"
 import { workloads } from "./workloads.ts"
 
+const known = [...Object.keys(workloads), ...Object.keys(fileWorkloads)]
 const usage = `npm run bench -- [--data VOC2012] [--rounds 15] [--only NAME,NAME] [--levers] [--threads N] [--load 0.1] [--python /usr/bin/python3]
-Workloads: ${[...Object.keys(workloads), ...Object.keys(fileWorkloads)].join(", ")}; those from files want --data.`
+Workloads: ${known.join(", ")}; those from files want --data.`
 
 function readOptions() {
   const { values } = parseArgs({
@@ -56,7 +57,6 @@ const { data, python } = options
 const [rounds, load, threads] = [Number(options.rounds), Number(options.load), Number(options.threads)]
 if (!(rounds >= 1) || !(load >= 0)) refuse("--rounds is a whole number above 0, --load a number of cores")
 
-const known = [...Object.keys(workloads), ...Object.keys(fileWorkloads)]
 const asked = options.only?.split(",") ?? known
 const unknown = asked.filter((name) => !known.includes(name))
 if (unknown.length > 0) refuse(`there is no workload ${unknown.join(", ")}`)

@@ -11,6 +11,7 @@
 
 #include <cmath>
 
+#include "operators.h"
 #include "processors.h"
 
 namespace pixelwise {
@@ -33,14 +34,14 @@ void adam_(const at::Tensor& parameter, const at::Tensor& gradient, const at::Te
            double rate, double beta1, double beta2, double eps) {
   const at::NoGradGuard no_history;
   for (const at::Tensor* tensor : {&parameter, &gradient, &mean, &square}) {
-    TORCH_CHECK(tensor->is_cpu() && tensor->scalar_type() == at::kFloat && tensor->sizes() == parameter.sizes(),
+    TORCH_CHECK(is_float_on_cpu(*tensor) && tensor->sizes() == parameter.sizes(),
                 "adam_: expected float32 on the CPU, all of one shape, got ", tensor->scalar_type(), " ", tensor->sizes());
   }
   TORCH_CHECK(step.is_cpu() && step.scalar_type() == at::kLong && step.numel() == 1, "adam_: expected one int64 as step");
   TORCH_CHECK(parameter.is_non_overlapping_and_dense() && mean.strides() == parameter.strides() && square.strides() == parameter.strides(),
               "adam_: expected mean and square in the parameter's memory order");
   const auto t = static_cast<double>(++*step.data_ptr<int64_t>());
-  const at::Tensor g = gradient.strides() == parameter.strides() ? gradient : at::empty_like(parameter).copy_(gradient);
+  const at::Tensor g = laid_as(parameter, gradient);
   const Factors by{static_cast<float>(beta1),
                    static_cast<float>(1 - beta1),
                    static_cast<float>(beta2),

@@ -158,7 +158,7 @@ at::Tensor atrous_conv2d(const at::Tensor& x, const at::Tensor& weight, const c1
               "atrous_conv2d: expected x [N, C, H, W] and weight [Cout, C, 3, 3], got ", x.sizes(), " and ", weight.sizes());
   TORCH_CHECK(dilation >= 1 && dilation < (1 << 20), "atrous_conv2d: dilation ", dilation);
   const bool fits = !is_autocasting() && is_float_on_cpu(x) && is_float_on_cpu(weight) && x.numel() > 0 && weight.numel() > 0 &&
-                    (!bias || (is_float_on_cpu(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
+                    is_plain_bias(bias, weight.size(0));
   if (!fits) return composed(x, weight, bias, dilation);
   if (dilation >= std::max(x.size(2), x.size(3))) return at::conv2d(x, weight.narrow(2, 1, 1).narrow(3, 1, 1), bias);
 

@@ -267,7 +267,7 @@ at::Tensor depthwise_conv2d(const at::Tensor& x, const at::Tensor& weight, const
   if (x.is_cpu() && x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kFloat)
     return depthwise_conv2d(x.to(at::kFloat), weight, bias, stride, padding, dilation).to(at::kBFloat16);
   bool is_ours = is_float_on_cpu(x) && is_float_on_cpu(weight) && channels > 1 && x.numel() > 0 && is_side_by_side(x) && weight.size(0) == channels && weight.size(1) == 1 && weight.numel() > 0 &&
-                 (!bias || (is_float_on_cpu(*bias) && bias->dim() == 1 && bias->size(0) == channels));
+                 is_plain_bias(bias, channels);
   for (int64_t k = 0; is_ours && k < 2; ++k)
     is_ours = x.size(2 + k) + padding[2 * k] + padding[2 * k + 1] > dilation[k] * (weight.size(2 + k) - 1);
   if (is_ours) return DepthwiseConv2d::apply(x, weight, bias, stride, padding, dilation);

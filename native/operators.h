@@ -12,6 +12,16 @@ inline bool wants_gradient(const at::Tensor& input) { return input.defined() && 
 
 inline bool is_float_on_cpu(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kFloat; }
 
+// Of a convolution with that many channels out: none, or one that our loops can read.
+inline bool is_plain_bias(const c10::optional<at::Tensor>& bias, int64_t channels) {
+  return !bias || (is_float_on_cpu(*bias) && bias->dim() == 1 && bias->size(0) == channels);
+}
+
+// The gradient in the memory order of its parameter.
+inline at::Tensor laid_as(const at::Tensor& parameter, const at::Tensor& gradient) {
+  return gradient.strides() == parameter.strides() ? gradient : at::empty_like(parameter).copy_(gradient);
+}
+
 // Whether a pixel's channels are neighbours in memory. Of one channel, or of one pixel, that is a matter of opinion: no.
 inline bool is_side_by_side(const at::Tensor& x) {
   return x.suggest_memory_format() == at::MemoryFormat::ChannelsLast && x.is_contiguous(at::MemoryFormat::ChannelsLast);

@@ -79,7 +79,7 @@ at::Tensor pointwise_conv2d(const at::Tensor& x, const at::Tensor& weight, const
               "pointwise_conv2d: expected x [N, C, H, W] and weight [Cout, C, 1, 1], got ", x.sizes(), " and ", weight.sizes());
   const bool is_ours = !is_autocasting() && is_float_on_cpu(x) && is_float_on_cpu(weight) && x.numel() > 0 && weight.numel() > 0 &&
                        x.is_contiguous(at::MemoryFormat::ChannelsLast) && (weight.is_contiguous() || weight.is_contiguous(at::MemoryFormat::ChannelsLast)) &&
-                       (!bias || (is_float_on_cpu(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
+                       is_plain_bias(bias, weight.size(0));
   return is_ours ? PointwiseConv2d::apply(x, weight, bias) : composed(x, weight, bias);
 }
 

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <limits>
 #include <mutex>
+#include <vector>
 
 // Of the BLAS that libtorch uses, where it has them. libtorch's own way to a product takes microseconds, as long as a small one.
 #if defined(__GNUC__) && !defined(_WIN32)
@@ -14,8 +15,6 @@ void openblas_set_num_threads(int count) WEAK;
 int openblas_get_num_threads() WEAK;
 int openblas_get_parallel() WEAK;
 }
-#else
-constexpr auto sgemm_ = nullptr;
 #endif
 
 namespace pixelwise {
@@ -81,6 +80,7 @@ void set_blas_threads(int count) {
 }
 
 void multiply(const Factor& a, const Factor& b, const Product& c, int64_t m, int64_t n, int64_t k, bool add) {
+#if defined(WEAK)
   const bool is_small = std::max({m, n, k, a.step, b.step, c.step}) <= std::numeric_limits<int>::max();
   if (sgemm_ != nullptr && is_small) {
     // BLAS counts columns first, so to it each matrix is transposed, and c' = b' a'.
@@ -91,6 +91,7 @@ void multiply(const Factor& a, const Factor& b, const Product& c, int64_t m, int
     sgemm_(letter(b), letter(a), &columns, &rows, &depth, &one, b.values, &b_step, a.values, &a_step, &beta, c.values, &c_step);
     return;
   }
+#endif
   at::Tensor sum = at::from_blob(c.values, {m, n}, {c.step, 1}, at::kFloat);
   at::addmm_out(sum, sum, tensor_of(a, m, k), tensor_of(b, k, n), /*beta=*/add ? 1 : 0);
 }

@@ -49,7 +49,7 @@ void sgd_(const at::Tensor& parameter, const at::Tensor& gradient, const c10::op
   }
   TORCH_CHECK(parameter.is_non_overlapping_and_dense() && (!buffer || buffer->strides() == parameter.strides()),
               "sgd_: expected the buffer in the parameter's memory order");
-  const at::Tensor laid = gradient.strides() == parameter.strides() ? gradient : at::empty_like(parameter).copy_(gradient);
+  const at::Tensor laid = laid_as(parameter, gradient);
   const Factors by{static_cast<float>(factor),
                    static_cast<float>(decay),
                    first ? 0.0f : static_cast<float>(momentum),

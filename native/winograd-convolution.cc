@@ -360,7 +360,7 @@ at::Tensor winograd_conv2d(const at::Tensor& x, const at::Tensor& weight, const 
 #if HAS_VECTORS
   const bool is_ours = !is_autocasting() && is_float_on_cpu(x) && is_float_on_cpu(weight) && x.numel() > 0 && weight.numel() > 0 && x.size(1) % 8 == 0 && weight.size(0) % 8 == 0 &&
                        is_side_by_side(x) &&
-                       (!bias || (is_float_on_cpu(*bias) && bias->dim() == 1 && bias->size(0) == weight.size(0)));
+                       is_plain_bias(bias, weight.size(0));
   const bool has_kernels = kernels && is_float_on_cpu(*kernels) && kernels->is_contiguous() && kernels->sizes() == at::IntArrayRef{16, weight.size(0), weight.size(1)};
   if (is_ours && has_kernels && !at::GradMode::is_enabled()) return convolve(x, *kernels, bias, dilation);
   if (is_ours) return WinogradConv2d::apply(x, weight, bias, dilation);

@@ -1,6 +1,6 @@
 // Adam and AdamW, as torch.optim: steps of about lr in each coordinate, whatever the gradient's scale.
 // Kingma and Ba 2015, https://arxiv.org/abs/1412.6980; Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101
-import { adam_, aten, levers, type Parameter, type Tensor, zeros } from "../torch/index.ts"
+import { adam_, aten, type Parameter, type Tensor, zeros } from "../torch/index.ts"
 import { type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
 
 export interface AdamOptions {
@@ -38,9 +38,7 @@ export class Adam extends Optimizer {
     const step = this.getState("step", name) ?? this.setState("step", name, zeros([], { dtype: "int64" }))
     const mean = this.getState("exp_avg", name) ?? this.setState("exp_avg", name, fresh())
     const square = this.getState("exp_avg_sq", name) ?? this.setState("exp_avg_sq", name, fresh())
-    // Their order in memory is no longer the parameter's where the model has changed its own.
-    const isPlain = [mean, square].every(({ strides }) => String(strides) === String(parameter.strides))
-    if (levers.fuseOptimizer && isPlain && parameter.dtype === "float32" && parameter.device === "cpu") {
+    if (this.isFusible(parameter, mean, square)) {
       adam_(parameter, g, { step, mean, square }, { rate: lr, betas: this.betas, eps: this.eps })
       return
     }

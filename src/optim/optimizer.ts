@@ -1,7 +1,7 @@
 // Optimizer: moves the parameters of a model against their gradients. What it remembers between steps ("state") has
 // names, so that a stopped run goes on bit for bit.
 import { UserError } from "../errors.ts"
-import { aten, noGrad, type Parameter, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
+import { aten, levers, noGrad, type Parameter, StateBuffer, type Tensor, tidy } from "../torch/index.ts"
 
 /** What `model.namedParameters()` gives. */
 export type NamedParameters = Iterable<readonly [string, Parameter]>
@@ -53,6 +53,13 @@ export abstract class Optimizer implements Disposable {
 
   /** Changes one parameter in place. Runs without history, inside a tidy(). Decoupled weight decay has been. */
   protected abstract update(name: string, parameter: Parameter, gradient: Tensor, settings: StepSettings): void
+
+  /** Whether an operator of our own can make the step, of a parameter and the state that it has. */
+  protected isFusible(parameter: Parameter, ...state: readonly Tensor[]): boolean {
+    // The order of the state in memory is no longer the parameter's where the model has changed its own.
+    const isPlain = state.every(({ strides }) => String(strides) === String(parameter.strides))
+    return levers.fuseOptimizer && isPlain && parameter.dtype === "float32" && parameter.device === "cpu"
+  }
 
   /** The gradient with what the settings add to it. */
   protected penalize(parameter: Parameter, gradient: Tensor, { decay, factor }: StepSettings): Tensor {

@@ -1,7 +1,7 @@
 // Stochastic gradient descent with momentum, Nesterov's too, as torch.optim.SGD.
 // Sutskever et al. 2013, http://proceedings.mlr.press/v28/sutskever13.html
 import { UserError } from "../errors.ts"
-import { aten, levers, type Parameter, sgd_, type Tensor } from "../torch/index.ts"
+import { aten, type Parameter, sgd_, type Tensor } from "../torch/index.ts"
 import { type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
 
 export interface SGDOptions {
@@ -43,9 +43,7 @@ export class SGD extends Optimizer {
   protected override update(name: string, parameter: Parameter, gradient: Tensor, settings: StepSettings): void {
     const { momentum, dampening, nesterov } = this
     const before = momentum === 0 ? null : this.getState("momentum_buffer", name)
-    // A buffer's order in memory is no longer the parameter's where the model has changed its own.
-    const isPlain = !before || String(before.strides) === String(parameter.strides)
-    if (levers.fuseOptimizer && isPlain && parameter.dtype === "float32" && parameter.device === "cpu") {
+    if (this.isFusible(parameter, ...(before ? [before] : []))) {
       const isFirst = momentum !== 0 && !before
       const buffer = isFirst ? this.setState("momentum_buffer", name, aten.zeros_like(parameter)) : before
       sgd_(parameter, gradient, { buffer, isFirst }, { ...settings, momentum, dampening, nesterov })

@@ -6,7 +6,7 @@ import { isPixelwise, parseLoss } from "../losses/objective.ts"
 import type { TrainConfig } from "./config.ts"
 import type { Known } from "./explain.ts"
 import { uncounted } from "./explain-preprocessing.ts"
-import { type Fact, fact, momentAt, number, plural } from "./facts.ts"
+import { type Fact, fact, firstStepAt, momentAt, number, plural } from "./facts.ts"
 import { miningOf } from "./objective.ts"
 import { parameterPlaces } from "./parameter-groups.ts"
 import type { ResolvedConfig } from "./prepare.ts"
@@ -98,7 +98,7 @@ function miningFacts(config: ResolvedConfig, steps: number | null): Fact[] {
   const { until } = mining
   // Places are steps; of a share of a run whose steps nobody knows, shares.
   const inSteps = steps !== null || until >= 1
-  const end = until < 1 && steps !== null ? Math.ceil(until * steps - 1e-9) : until
+  const end = until < 1 && steps !== null ? firstStepAt(until * steps) : until
   const corners: [name: string, place: number][] =
     until === 0
       ? [["at every step", 0]]

@@ -14,7 +14,7 @@ import type { Precision } from "../torch/index.ts"
 import { configFields, modelOptions, type TrainConfig } from "./config.ts"
 import { lossFacts } from "./explain-loss.ts"
 import { preprocessingFacts } from "./explain-preprocessing.ts"
-import { type Fact, fact, momentAt, number, plural, round } from "./facts.ts"
+import { type Fact, fact, firstStepAt, momentAt, number, plural, round } from "./facts.ts"
 import { miningOf } from "./objective.ts"
 import {
   initialShare,
@@ -178,7 +178,7 @@ export function cornersOf(config: TrainConfig, steps: number | null): Corner[] {
   const { slowStart, warmup, decaySteps, stepSize, milestones, restartEvery } = config
   const peakAt = config.schedule === "one-cycle" ? (config.peakAt ?? 0.3) : null
   const total = steps ?? 1
-  const firstAt = (place: number) => (steps === null ? place : Math.ceil(place - 1e-9))
+  const firstAt = (place: number) => (steps === null ? place : firstStepAt(place))
   const places: [name: string, place: number][] = []
   const turn = (before: string, name: string, place: number) => {
     if (steps !== null) places.push([before, place - 1])

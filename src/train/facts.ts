@@ -25,6 +25,9 @@ export const triple = (values: readonly number[]): string =>
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count.toLocaleString("en")} ${count === 1 ? one : many}`
 
+/** The first step at or behind a place between steps, such as a share of their number, which may be rounded up by a bit. */
+export const firstStepAt = (place: number): number => Math.ceil(place - 1e-9)
+
 /** @param place steps done, or where there are none a share of the run */
 export const momentAt = (place: number, steps: number | null): Moment =>
   steps === null ? { progress: place, step: 0 } : { progress: place / steps, step: place, steps }
