@@ -6,10 +6,11 @@ import { givenEnvironment } from "../src/torch/native.ts"
 
 const root = resolve(import.meta.dirname, "..")
 
-/** plain_lraspp.py's loss, learning rates and augmentation, with our defaults for everything else. */
+/** plain_lraspp.py's recipe: all that our defaults for pretrained weights do otherwise. */
 export const sameRecipe = [
   ...["--loss", "cross-entropy", "--learning-rate", "1e-3", "--head-rate", "1", "--freeze", "0", "--warmup", "0"],
   ...["--brightness", "0", "--contrast", "0", "--saturation", "0", "--fill", "false", "--batch-norm-batches", "0"],
+  ...["--average", "0", "--padding", "symmetric"],
 ]
 
 export interface Training {

@@ -22,6 +22,7 @@
 
 #include "allocator.h"
 #include "bridge.h"
+#include "cuda-graph.h"
 #include "process-group.h"
 #include "products.h"
 #include "profiler.h"
@@ -386,30 +387,49 @@ Napi::Value manual_seed(const Info& info) {
   });
 }
 
-// The default CPU generator's state, as a tensor of bytes.
+// The default generators that operators on a device draw from: the CPU's, and a GPU's own.
+std::vector<at::Generator> default_generators(const std::string& name) {
+  const at::Device device(name);
+  std::vector<at::Generator> generators{at::globalContext().defaultGenerator(at::kCPU)};
+  if (!device.is_cpu()) generators.push_back(at::globalContext().defaultGenerator(device));
+  return generators;
+}
+
+// (device) -> their states one after the other, as a tensor of bytes on the CPU.
 Napi::Value rng_state(const Info& info) {
   return guarded(info, [&](Bridge& bridge) {
-    auto generator = at::globalContext().defaultGenerator(at::kCPU);
-    std::lock_guard<std::mutex> lock(generator.mutex());
-    return Napi::Number::New(info.Env(), bridge.handles.tensors.put(generator.get_state()));
+    std::vector<at::Tensor> states;
+    for (at::Generator& generator : default_generators(string_at(info, 0))) {
+      std::lock_guard<std::mutex> lock(generator.mutex());
+      states.push_back(generator.get_state());
+    }
+    return Napi::Number::New(info.Env(), bridge.handles.tensors.put(at::cat(states)));
   });
 }
 
+// (state, device): a state of the CPU alone leaves the GPU's generator as it is; of more the CPU takes its own part.
 Napi::Value set_rng_state(const Info& info) {
   return guarded(info, [&](Bridge& bridge) {
-    auto generator = at::globalContext().defaultGenerator(at::kCPU);
-    std::lock_guard<std::mutex> lock(generator.mutex());
     const at::Tensor state = tensor_at(info, 0, bridge).contiguous();
-    // The layout of CPUGeneratorImplStateLegacy. libtorch checks `left` and `next` one by one, but together they must not
-    // lead behind the 624 words of the Mersenne Twister.
-    if (state.scalar_type() == at::kByte && state.is_cpu() && state.numel() > 20) {
-      int32_t left;
-      uint32_t next;
-      std::memcpy(&left, state.data_ptr<uint8_t>() + 8, sizeof left);
-      std::memcpy(&next, state.data_ptr<uint8_t>() + 16, sizeof next);
-      TORCH_CHECK(static_cast<int64_t>(left) + next <= 625, "Invalid mt19937 state");
+    TORCH_CHECK(state.is_cpu() && state.dim() == 1, "a generator's state is one axis on the CPU");
+    int64_t begin = 0;
+    for (at::Generator& generator : default_generators(string_at(info, 1))) {
+      std::lock_guard<std::mutex> lock(generator.mutex());
+      const int64_t size = std::min(generator.get_state().numel(), state.numel() - begin);
+      if (begin > 0 && size == 0) break;
+      const at::Tensor part = state.narrow(0, begin, size);
+      // The layout of CPUGeneratorImplStateLegacy. libtorch checks `left` and `next` one by one, but together they must not
+      // lead behind the 624 words of the Mersenne Twister.
+      if (begin == 0 && part.scalar_type() == at::kByte && size > 20) {
+        int32_t left;
+        uint32_t next;
+        std::memcpy(&left, part.data_ptr<uint8_t>() + 8, sizeof left);
+        std::memcpy(&next, part.data_ptr<uint8_t>() + 16, sizeof next);
+        TORCH_CHECK(static_cast<int64_t>(left) + next <= 625, "Invalid mt19937 state");
+      }
+      generator.set_state(part);
+      begin += size;
     }
-    generator.set_state(state);
     return info.Env().Undefined();
   });
 }
@@ -526,6 +546,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   };
   for (const auto& [name, function] : functions) exports.Set(name, Napi::Function::New(env, function, name));
   export_process_groups(env, exports);
+  export_cuda_graphs(env, exports);
   return exports;
 }
 

@@ -52,20 +52,26 @@ void mix(uint64_t& key, uint64_t value) {  // FNV-1a, by whole words
   key ^= key >> 29;
 }
 
-// Another whole number, below 2^53, when one of them has changed. A large weight is not read: operators that change a tensor count
-// its version up. Batch-norm's vectors are, since libtorch's batch_norm changes the running ones without saying so.
+// Another whole number, below 2^53, when one of them has changed. Operators that change a tensor count its version up, so a large
+// weight is not read. Batch-norm's vectors are, since libtorch's batch_norm changes the running ones without saying so; on a GPU,
+// which would have to be waited for, the count of its batches says it.
 int64_t fold_key(const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const at::Tensor& gamma, const at::Tensor& beta, const at::Tensor& mean,
-                 const at::Tensor& variance, double eps) {
+                 const at::Tensor& variance, const at::Tensor& batches, double eps) {
   uint64_t key = 0xcbf29ce484222325, bits;
   std::memcpy(&bits, &eps, sizeof bits);
   mix(key, bits);
-  for (const at::Tensor* large : {&weight, bias ? &*bias : &weight}) {
-    mix(key, reinterpret_cast<uintptr_t>(large->data_ptr()));
-    mix(key, static_cast<uint64_t>(large->_version()));
-    for (const int64_t stride : large->strides()) mix(key, static_cast<uint64_t>(stride));
-  }
+  const auto mix_version = [&](const at::Tensor& tensor) {
+    mix(key, reinterpret_cast<uintptr_t>(tensor.data_ptr()));
+    mix(key, static_cast<uint64_t>(tensor._version()));
+    for (const int64_t stride : tensor.strides()) mix(key, static_cast<uint64_t>(stride));
+  };
+  for (const at::Tensor* large : {&weight, bias ? &*bias : &weight, &batches}) mix_version(*large);
   for (const at::Tensor* vector : {&gamma, &beta, &mean, &variance}) {
-    const at::Tensor values = vector->to(at::kCPU).contiguous();
+    if (!vector->is_cpu()) {
+      mix_version(*vector);
+      continue;
+    }
+    const at::Tensor values = vector->contiguous();
     const auto* bytes = static_cast<const char*>(values.data_ptr());
     const size_t count = values.nbytes();
     for (size_t k = 0; k < count; k += sizeof bits) {
@@ -80,7 +86,7 @@ int64_t fold_key(const at::Tensor& weight, const c10::optional<at::Tensor>& bias
 TORCH_LIBRARY_FRAGMENT(pixelwise, library) {
   library.def("fold_batch_norm(Tensor weight, Tensor? bias, Tensor gamma, Tensor beta, Tensor mean, Tensor variance, float eps) -> (Tensor, Tensor)",
               fold_batch_norm);
-  library.def("fold_key(Tensor weight, Tensor? bias, Tensor gamma, Tensor beta, Tensor mean, Tensor variance, float eps) -> int", fold_key);
+  library.def("fold_key(Tensor weight, Tensor? bias, Tensor gamma, Tensor beta, Tensor mean, Tensor variance, Tensor batches, float eps) -> int", fold_key);
 }
 
 }  // namespace

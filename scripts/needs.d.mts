@@ -1,7 +1,7 @@
 // Types of needs.mjs, for the TypeScript sources that import it.
 import type { FindOptions, Libtorch, LookedAt } from "./libtorch.mjs"
 
-export type Need = "compiler" | "cmake" | "ninja" | "libtorch" | "blas"
+export type Need = "compiler" | "cmake" | "ninja" | "libtorch" | "blas" | "jpeg"
 
 export interface Needs {
   readonly libtorch: Libtorch | undefined
@@ -9,8 +9,14 @@ export interface Needs {
   /** without these the addon cannot be built */
   readonly missing: readonly Need[]
   /** it works without these, but slowly */
-  readonly slow: readonly Need[]
+  readonly slow: readonly ("blas" | "jpeg")[]
 }
+
+/** What it is like without those that are no must. */
+export const slower: Readonly<Record<"blas" | "jpeg", string>>
+
+/** Whether JPEGs can be read by libjpeg-turbo. */
+export function hasJpegHeader(prefixes?: readonly string[]): boolean
 
 /** What the addon needs from this machine, and what of it is missing. Starts python3 once, unless LIBTORCH is set (about 0.1 s). */
 export function findNeeds(options?: FindOptions): Needs

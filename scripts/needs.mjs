@@ -12,9 +12,10 @@ const debian = {
   ninja: ["ninja-build"],
   libtorch: ["libtorch-dev", "libgloo-dev", "libopenblas0-pthread"],
   blas: ["libopenblas0-pthread"],
+  jpeg: ["libturbojpeg0-dev"],
 }
 
-const homebrew = { cmake: "cmake", ninja: "ninja", libtorch: "pytorch" }
+const homebrew = { cmake: "cmake", ninja: "ninja", libtorch: "pytorch", jpeg: "jpeg-turbo" }
 
 const winget = {
   compiler:
@@ -26,7 +27,17 @@ const winget = {
 }
 
 /** How the needs are called in sentences. */
-const titles = { compiler: "a C++ compiler", cmake: "CMake", ninja: "Ninja", libtorch: "libtorch", blas: "OpenBLAS" }
+const titles = {
+  compiler: "a C++ compiler",
+  cmake: "CMake",
+  ninja: "Ninja",
+  libtorch: "libtorch",
+  blas: "OpenBLAS",
+  jpeg: "libjpeg-turbo",
+}
+
+/** What it is like without those that are no must. */
+export const slower = { blas: "matrix products are 30 times slower", jpeg: "reading a JPEG takes three times as long" }
 
 /** Looks at the machine; types and details are in needs.d.mts. */
 export function findNeeds({ env = process.env, platform = process.platform, prefixes } = {}) {
@@ -37,8 +48,10 @@ export function findNeeds({ env = process.env, platform = process.platform, pref
   if (!has("cmake")) missing.push("cmake")
   if (!has("ninja")) missing.push("ninja")
   if (libtorch === undefined) missing.push("libtorch")
-  const slow =
-    libtorch?.source === "system" && platform === "linux" && hasReferenceBlas(libtorch.libDirs) ? ["blas"] : []
+  const slow = []
+  if (libtorch?.source === "system" && platform === "linux" && hasReferenceBlas(libtorch.libDirs)) slow.push("blas")
+  // Windows has no place where its header would be; images are read by sharp there.
+  if (platform !== "win32" && !hasJpegHeader(prefixes)) slow.push("jpeg")
   return { libtorch, looked, missing, slow }
 }
 
@@ -51,6 +64,13 @@ function hasReferenceBlas(libDirs) {
     const blas = join(dir, "libblas.so.3")
     return existsSync(blas) && /\/blas\/libblas/.test(realpathSync(blas))
   })
+}
+
+/** Where CMake finds turbojpeg.h, and Homebrew's, which it keeps to itself. */
+const jpegPrefixes = ["/usr", "/usr/local", "/opt/homebrew/opt/jpeg-turbo", "/usr/local/opt/jpeg-turbo"]
+
+export function hasJpegHeader(prefixes = jpegPrefixes) {
+  return prefixes.some((prefix) => existsSync(join(prefix, "include", "turbojpeg.h")))
 }
 
 /** True where `apt-get install` works without asking: root on Debian, Ubuntu or one of their kin. */

@@ -23,7 +23,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { isDeepStrictEqual } from "node:util"
 import { libtorchAt, readStamp, stampFile, which } from "./libtorch.mjs"
-import { canInstall, debianPackages, findNeeds, instructions, sentence } from "./needs.mjs"
+import { canInstall, debianPackages, findNeeds, hasJpegHeader, instructions, sentence, slower } from "./needs.mjs"
 import { findNode, nodeIsTooOld } from "./node.mjs"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -49,7 +49,7 @@ export async function setup({ lookAgain = false } = {}) {
   if (needs.missing.length > 0 && !byApt) giveUp(needs)
   if (needs.slow.length > 0 && !byApt) {
     say(
-      `OpenBLAS is missing: matrix products will be about 30 times slower. To install it:\n${instructions({ missing: needs.slow })}`,
+      `${sentence(needs.slow)} Without: ${needs.slow.map((need) => slower[need]).join("; ")}. To install:\n${instructions({ missing: needs.slow })}`,
     )
   }
 
@@ -146,7 +146,7 @@ function buildInputs({ source, ...libtorch }) {
   const headers = ["node-api-headers", "node-addon-api"].map(
     (name) => JSON.parse(readFileSync(join(packageDir(name), "package.json"), "utf8")).version,
   )
-  return { found: { libtorch, headers }, sources: sources.digest("hex") }
+  return { found: { libtorch, headers, jpeg: hasJpegHeader() }, sources: sources.digest("hex") }
 }
 
 const packageDir = (name) => dirname(createRequire(import.meta.url).resolve(`${name}/package.json`))

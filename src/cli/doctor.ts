@@ -3,7 +3,8 @@ import { existsSync } from "node:fs"
 import { availableParallelism, cpus, totalmem } from "node:os"
 import type { Command } from "commander"
 import { builtLibtorch } from "../../scripts/libtorch.mjs"
-import { canInstall, findNeeds, instructions, sentence } from "../../scripts/needs.mjs"
+import { canInstall, findNeeds, instructions, sentence, slower } from "../../scripts/needs.mjs"
+import { hasJpegDecoder } from "../data/jpeg.ts"
 import { version } from "../version.ts"
 import { createOutput } from "./output.ts"
 
@@ -112,10 +113,8 @@ function describe(
         "  threads",
         `${addon.threads} (set OMP_NUM_THREADS or --threads to change)${addon.operatorsShareThreads ? "" : "; pixelwise's own operators use one: the compiler had no OpenMP"}`,
       ],
-      [
-        "  CPU kernels",
-        `${addon.cpuCapability}${slow.includes("blas") ? ", without OpenBLAS: matrix products are 30 times slower" : ""}`,
-      ],
+      ["  CPU kernels", `${addon.cpuCapability}${slow.includes("blas") ? `, without OpenBLAS: ${slower.blas}` : ""}`],
+      ["  JPEG", hasJpegDecoder ? "libjpeg-turbo" : `sharp; without libjpeg-turbo ${slower.jpeg}`],
       ["  CUDA devices", `${addon.cudaDevices === 0 ? "none" : addon.cudaDevices}; --device cuda is untested here`],
       ["  bfloat16", addon.bfloat16 ?? "no instructions for it: --precision bfloat16 is slower than float32"],
       [

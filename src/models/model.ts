@@ -1,5 +1,5 @@
 // What every segmentation model is: images in, logits of the same size out.
-import { interpolate, type Module } from "../nn/index.ts"
+import { type AnyModule, interpolate, type Module } from "../nn/index.ts"
 import { aten, autocast, noGrad, type Precision, type Tensor, tidy } from "../torch/index.ts"
 import type { Encoder } from "./encoders/index.ts"
 
@@ -93,7 +93,7 @@ const inFloat32 = (x: Tensor): Tensor =>
   x.dtype === "bfloat16" || x.dtype === "float16" ? x.to({ dtype: "float32" }) : x
 
 /** Where a model is, and its images must be: "cpu", "cuda:0". */
-export function deviceOf(model: SegmentationModel): string {
+export function deviceOf(model: AnyModule): string {
   for (const [, { device }] of model.namedParameters()) return device
   return "cpu"
 }

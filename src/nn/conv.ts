@@ -3,7 +3,7 @@ import {
   aten,
   atrousConv2d,
   autocast,
-  type BatchNormState,
+  type CountedBatchNorm,
   currentPrecision,
   depthwiseConv2d,
   foldBatchNorm,
@@ -80,7 +80,7 @@ export class Conv2d extends Module {
   }
 
   /** norm(call(x)) of a batch-norm with running statistics, as one convolution. */
-  callFolded(x: Tensor, norm: Omit<BatchNormState, "momentum">): Tensor {
+  callFolded(x: Tensor, norm: CountedBatchNorm): Tensor {
     return profileCall(this, () =>
       tidy(() => {
         if (!Conv2d.keepsFolded) return this.#convolve(x, ...foldBatchNorm(this, norm))

@@ -1,7 +1,7 @@
 // Adam and AdamW, as torch.optim: steps of about lr in each coordinate, whatever the gradient's scale.
 // Kingma and Ba 2015, https://arxiv.org/abs/1412.6980; Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101
-import { adam_, aten, type Parameter, type Tensor, zeros } from "../torch/index.ts"
-import { type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
+import { adam_, aten, type Parameter, type StateBuffer, zeros } from "../torch/index.ts"
+import { type Members, type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
 
 export interface AdamOptions {
   /** How much of the old mean and of the old mean square of the gradient a step keeps. */
@@ -30,26 +30,45 @@ export class Adam extends Optimizer {
     this.eps = requireNumber("eps", eps, 0)
   }
 
-  protected override update(name: string, parameter: Parameter, gradient: Tensor, settings: StepSettings): void {
-    const { lr } = settings
-    const g = this.penalize(parameter, gradient, settings)
+  protected override stageOf(name: string): string {
+    return String(this.getState("step", name)?.item() ?? 0)
+  }
+
+  protected override updateFused(members: Members, settings: StepSettings): boolean {
+    const [name, parameter] = [members.names[0]!, members.parameters[0]!]
+    const { step, mean, square } = this.#stateOf(name, parameter)
+    if (!this.isFusible(parameter, mean, square)) return false
+    const [gradient] = this.penalize(members, settings)
+    adam_(parameter, gradient!, { step, mean, square }, { rate: settings.lr, betas: this.betas, eps: this.eps })
+    return true
+  }
+
+  protected override update(members: Members, settings: StepSettings): void {
+    const { names, parameters } = members
+    const g = this.penalize(members, settings)
     const [beta1, beta2] = this.betas
-    const fresh = () => aten.zeros_like(parameter)
-    const step = this.getState("step", name) ?? this.setState("step", name, zeros([], { dtype: "int64" }))
-    const mean = this.getState("exp_avg", name) ?? this.setState("exp_avg", name, fresh())
-    const square = this.getState("exp_avg_sq", name) ?? this.setState("exp_avg_sq", name, fresh())
-    if (this.isFusible(parameter, mean, square)) {
-      adam_(parameter, g, { step, mean, square }, { rate: lr, betas: this.betas, eps: this.eps })
-      return
+    const states = names.map((name, k) => this.#stateOf(name, parameters[k]!))
+    const means = states.map(({ mean }) => mean)
+    const squares = states.map(({ square }) => square)
+    const t = 1 + states[0]!.step.item()
+    for (const { step } of states) step.fill_(t)
+
+    aten._foreach_mul__Scalar(means, beta1)
+    aten._foreach_add__List(means, g, { alpha: 1 - beta1 })
+    aten._foreach_mul__Scalar(squares, beta2)
+    aten._foreach_addcmul__Scalar(squares, g, g, { value: 1 - beta2 })
+    const denominators = aten._foreach_sqrt(squares)
+    aten._foreach_div__Scalar(denominators, Math.sqrt(1 - beta2 ** t))
+    aten._foreach_add__Scalar(denominators, this.eps)
+    aten._foreach_addcdiv__Scalar(parameters, means, denominators, { value: -settings.lr / (1 - beta1 ** t) })
+  }
+
+  #stateOf(name: string, parameter: Parameter): { step: StateBuffer; mean: StateBuffer; square: StateBuffer } {
+    return {
+      step: this.getState("step", name) ?? this.setState("step", name, zeros([], { dtype: "int64" })),
+      mean: this.getOrZeros("exp_avg", name, parameter),
+      square: this.getOrZeros("exp_avg_sq", name, parameter),
     }
-    const t = step.add_(1).item()
-    mean.mul_(beta1).add_(g, { alpha: 1 - beta1 })
-    aten.addcmul_(square.mul_(beta2), g, g, { value: 1 - beta2 })
-    const denominator = square
-      .sqrt()
-      .div_(Math.sqrt(1 - beta2 ** t))
-      .add_(this.eps)
-    aten.addcdiv_(parameter, mean, denominator, { value: -lr / (1 - beta1 ** t) })
   }
 }
 

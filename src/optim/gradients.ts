@@ -10,10 +10,10 @@ import { type NamedParameters, requireNumber } from "./optimizer.ts"
 export function gradientNorm(parameters: Iterable<Parameter>): number {
   return tidy(() => {
     using _ = noGrad()
-    const gradients = [...parameters].map(({ grad }) => grad).filter((grad) => grad !== null)
+    const gradients = gradientsOf(parameters)
     if (gradients.length === 0) return 0
-    // One operator for each: one on their concatenation copies them first, which takes as long.
-    const norms = gradients.map((gradient) => aten.linalg_vector_norm(gradient)) // each []
+    // Not of their concatenation, which copies them first and takes as long.
+    const norms = aten._foreach_norm_Scalar(gradients) // each []
     return aten.linalg_vector_norm(aten.stack(norms)).item()
   })
 }
@@ -26,13 +26,15 @@ export function gradientNorm(parameters: Iterable<Parameter>): number {
 export function clipByNorm(parameters: readonly Parameter[], limit: number, norm = gradientNorm(parameters)): void {
   const factor = requireNumber("clipNorm", limit, 0) / (norm + 1e-6)
   if (factor >= 1) return
-  change(parameters, (gradient) => gradient.mul_(factor))
+  change(parameters, (gradients) => aten._foreach_mul__Scalar(gradients, factor))
 }
 
 /** Brings every number of every gradient into -limit..limit, each by itself. As torch.nn.utils.clip_grad_value_. */
 export function clipByValue(parameters: readonly Parameter[], limit: number): void {
   requireNumber("clipValue", limit, 0)
-  change(parameters, (gradient) => aten.clamp_(gradient, { min: -limit, max: limit }))
+  change(parameters, (gradients) => {
+    for (const gradient of gradients) aten.clamp_(gradient, { min: -limit, max: limit })
+  })
 }
 
 /** Name of the last parameter, so in most models that nearest the loss, whose gradient is not finite; null: all are. */
@@ -44,9 +46,13 @@ export function firstNonFinite(parameters: NamedParameters): string | null {
 /** Whether no number of a tensor is NaN or infinite. */
 export const isAllFinite = (tensor: Tensor): boolean => tidy(() => aten.isfinite(tensor).all().item() !== 0)
 
-function change(parameters: readonly Parameter[], inPlace: (gradient: Tensor) => void): void {
+function change(parameters: Iterable<Parameter>, inPlace: (gradients: readonly Tensor[]) => void): void {
   tidy(() => {
     using _ = noGrad()
-    for (const { grad } of parameters) if (grad) inPlace(grad)
+    const gradients = gradientsOf(parameters)
+    if (gradients.length > 0) inPlace(gradients)
   })
 }
+
+const gradientsOf = (parameters: Iterable<Parameter>): Tensor[] =>
+  [...parameters].map(({ grad }) => grad).filter((grad) => grad !== null)

@@ -1,8 +1,8 @@
 // Lion: every coordinate moves by exactly lr, in the direction of a sign; one state tensor where Adam has two. It wants a
 // third to a tenth of Adam's learning rate, and as many times its weight decay.
 // Chen et al. 2023, Symbolic Discovery of Optimization Algorithms, https://arxiv.org/abs/2302.06675
-import { aten, type Parameter, type Tensor } from "../torch/index.ts"
-import { type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
+import { aten } from "../torch/index.ts"
+import { type Members, type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
 
 export interface LionOptions {
   /** How much of the old mean of the gradient the direction of a step, and the next mean, keep. */
@@ -22,12 +22,15 @@ export class Lion extends Optimizer {
     this.betas = betas
   }
 
-  protected override update(name: string, parameter: Parameter, given: Tensor, settings: StepSettings): void {
-    const gradient = this.penalize(parameter, given, settings)
+  protected override update(members: Members, settings: StepSettings): void {
+    const { names, parameters } = members
+    const gradients = this.penalize(members, settings)
     const [beta1, beta2] = this.betas
-    const mean = this.getState("exp_avg", name) ?? this.setState("exp_avg", name, aten.zeros_like(parameter))
-    const direction = aten.sign(mean.mul(beta1).add_(gradient, { alpha: 1 - beta1 }))
-    parameter.add_(direction, { alpha: -settings.lr })
-    mean.mul_(beta2).add_(gradient, { alpha: 1 - beta2 })
+    const means = names.map((name, k) => this.getOrZeros("exp_avg", name, parameters[k]!))
+    const mixed = aten._foreach_mul_Scalar(means, beta1)
+    aten._foreach_add__List(mixed, gradients, { alpha: 1 - beta1 })
+    aten._foreach_add__List(parameters, mixed.map(aten.sign), { alpha: -settings.lr })
+    aten._foreach_mul__Scalar(means, beta2)
+    aten._foreach_add__List(means, gradients, { alpha: 1 - beta2 })
   }
 }

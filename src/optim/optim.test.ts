@@ -206,3 +206,27 @@ describe.each(["contiguous", "channels_last"] as const)("a step as one operator,
     }
   })
 })
+
+describe("parameters that are alike, together as on CUDA", () => {
+  test.each(optimizerNames)("%s: the same bits as one by one", (name) =>
+    tidy(() => {
+      levers.fuseOptimizer = false
+      const shapes = { a: [3, 4], b: [5], c: [2, 3, 3, 3], late: [7], other: [2] }
+      const run = (areTogether: boolean) => {
+        manualSeed(4)
+        const all = Object.entries(shapes).map(([key, shape]) => [key, new Parameter(randn(shape))] as const)
+        using optimizer = createOptimizer(name, all, 0.02, { weightDecay: 0.1, momentum: 0.9 })
+        Object.assign(optimizer, { takesTogether: () => areTogether })
+        optimizer.groupOf = (key) => (key === "other" ? { rate: 0.5, gradient: 2, weightDecay: 0 } : {})
+        for (let step = 0; step < 4; step++) {
+          for (const [key, parameter] of all)
+            parameter.grad = key === "late" && step < 2 ? null : randn(parameter.shape)
+          optimizer.step()
+        }
+        return all.map(([, parameter]) => parameter.toArray())
+      }
+      expect(run(true)).toEqual(run(false))
+      levers.fuseOptimizer = true
+    }),
+  )
+})

@@ -18,13 +18,29 @@ export interface ParameterSettings {
   readonly weightDecay: number
 }
 
-/** What the step of one parameter is made with. */
+/** What a step is made with. */
 export interface StepSettings {
   readonly lr: number
   /** L2 penalty: what of the parameter is added to its gradient. */
   readonly decay: number
   /** Factor of the gradient, after that. */
   readonly factor: number
+}
+
+/** Parameters whose steps are alike: three lists in one order. */
+export interface Members {
+  readonly names: readonly string[]
+  readonly parameters: readonly Parameter[]
+  readonly gradients: readonly Tensor[]
+}
+
+interface Step {
+  readonly settings: StepSettings
+  /** What decoupled weight decay leaves of the parameters. */
+  readonly shrink: number
+  readonly names: string[]
+  readonly parameters: Parameter[]
+  readonly gradients: Tensor[]
 }
 
 export abstract class Optimizer implements Disposable {
@@ -51,8 +67,32 @@ export abstract class Optimizer implements Disposable {
     this.weightDecay = requireNumber("weightDecay", weightDecay, 0)
   }
 
-  /** Changes one parameter in place. Runs without history, inside a tidy(). Decoupled weight decay has been. */
-  protected abstract update(name: string, parameter: Parameter, gradient: Tensor, settings: StepSettings): void
+  /**
+   * Changes parameters in place, all by the same few operators. Runs without history, inside a tidy(). Decoupled weight decay has
+   * been.
+   */
+  protected abstract update(members: Members, settings: StepSettings): void
+
+  /**
+   * The same, where there is one parameter and an operator of our own that makes its step.
+   * @returns whether it has been made
+   */
+  protected updateFused(_members: Members, _settings: StepSettings): boolean {
+    return false
+  }
+
+  /**
+   * Whether a parameter's step is made together with those that are alike: on CUDA, where each operator has to be launched. On the
+   * CPU each is made by itself, while it is in a cache.
+   */
+  protected takesTogether({ device }: Parameter): boolean {
+    return device !== "cpu"
+  }
+
+  /** What a parameter's state says that its step depends on: those with another are no `Members` of the same step. */
+  protected stageOf(_name: string): string {
+    return ""
+  }
 
   /** Whether an operator of our own can make the step, of a parameter and the state that it has. */
   protected isFusible(parameter: Parameter, ...state: readonly Tensor[]): boolean {
@@ -61,24 +101,37 @@ export abstract class Optimizer implements Disposable {
     return levers.fuseOptimizer && isPlain && parameter.dtype === "float32" && parameter.device === "cpu"
   }
 
-  /** The gradient with what the settings add to it. */
-  protected penalize(parameter: Parameter, gradient: Tensor, { decay, factor }: StepSettings): Tensor {
-    const penalized = decay === 0 ? gradient : gradient.add(parameter, { alpha: decay })
-    return factor === 1 ? penalized : penalized.mul(factor)
+  /** The gradients with what the settings add to them. */
+  protected penalize({ parameters, gradients }: Members, { decay, factor }: StepSettings): readonly Tensor[] {
+    const penalized = decay === 0 ? gradients : aten._foreach_add_List(gradients, parameters, { alpha: decay })
+    return factor === 1 ? penalized : aten._foreach_mul_Scalar(penalized, factor)
   }
 
   /** One step. A parameter without gradient stays as it is, and so does its state. */
   step(): void {
     tidy(() => {
       using _ = noGrad()
-      // One parameter at a time: on the CPU libtorch's _foreach operators do the same, slower (measured).
+      const steps = new Map<string, Step>()
       for (const [name, parameter] of this.#parameters) {
         const gradient = parameter.grad
         if (!gradient) continue
         const { rate = 1, gradient: factor = 1, weightDecay = this.weightDecay } = this.groupOf(name)
         const lr = this.lr * rate
-        if (this.isDecoupled && weightDecay !== 0) parameter.mul_(1 - lr * weightDecay)
-        this.update(name, parameter, gradient, { lr, decay: this.isDecoupled ? 0 : weightDecay, factor })
+        const settings = { lr, decay: this.isDecoupled ? 0 : weightDecay, factor }
+        const shrink = this.isDecoupled ? 1 - lr * weightDecay : 1
+        const { device, dtype } = parameter
+        const alike = this.takesTogether(parameter)
+          ? [device, dtype, ...Object.values(settings), shrink, this.stageOf(name)].join()
+          : name
+        const step = steps.get(alike) ?? { settings, shrink, names: [], parameters: [], gradients: [] }
+        steps.set(alike, step)
+        step.names.push(name)
+        step.parameters.push(parameter)
+        step.gradients.push(gradient)
+      }
+      for (const { settings, shrink, ...members } of steps.values()) {
+        if (shrink !== 1) aten._foreach_mul__Scalar(members.parameters, shrink)
+        if (members.names.length > 1 || !this.updateFused(members, settings)) this.update(members, settings)
       }
     })
   }
@@ -91,6 +144,11 @@ export abstract class Optimizer implements Disposable {
   /** State of one parameter; null before its first step. */
   protected getState(slot: string, name: string): StateBuffer | null {
     return this.#state.get(`${slot}.${name}`) ?? null
+  }
+
+  /** The same, made of zeros before the first step, in the parameter's shape and memory order. */
+  protected getOrZeros(slot: string, name: string, parameter: Parameter): StateBuffer {
+    return this.getState(slot, name) ?? this.setState(slot, name, aten.zeros_like(parameter))
   }
 
   protected setState(slot: string, name: string, value: Tensor): StateBuffer {

@@ -1,8 +1,8 @@
 // Stochastic gradient descent with momentum, Nesterov's too, as torch.optim.SGD.
 // Sutskever et al. 2013, http://proceedings.mlr.press/v28/sutskever13.html
 import { UserError } from "../errors.ts"
-import { aten, type Parameter, sgd_, type Tensor } from "../torch/index.ts"
-import { type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
+import { aten, sgd_, type Tensor } from "../torch/index.ts"
+import { type Members, type NamedParameters, Optimizer, requireNumber, type StepSettings } from "./optimizer.ts"
 
 export interface SGDOptions {
   momentum?: number
@@ -40,23 +40,35 @@ export class SGD extends Optimizer {
     }
   }
 
-  protected override update(name: string, parameter: Parameter, gradient: Tensor, settings: StepSettings): void {
+  protected override stageOf(name: string): string {
+    return this.getState("momentum_buffer", name) ? "later" : "first"
+  }
+
+  protected override updateFused(members: Members, settings: StepSettings): boolean {
     const { momentum, dampening, nesterov } = this
+    const [name, parameter, gradient] = [members.names[0]!, members.parameters[0]!, members.gradients[0]!]
     const before = momentum === 0 ? null : this.getState("momentum_buffer", name)
-    if (this.isFusible(parameter, ...(before ? [before] : []))) {
-      const isFirst = momentum !== 0 && !before
-      const buffer = isFirst ? this.setState("momentum_buffer", name, aten.zeros_like(parameter)) : before
-      sgd_(parameter, gradient, { buffer, isFirst }, { ...settings, momentum, dampening, nesterov })
-      return
-    }
-    const g = this.penalize(parameter, gradient, settings)
-    let direction = g
-    if (momentum !== 0) {
-      const buffer = before
-        ? before.mul_(momentum).add_(g, { alpha: 1 - dampening })
-        : this.setState("momentum_buffer", name, g.clone())
-      direction = nesterov ? g.add(buffer, { alpha: momentum }) : buffer
-    }
-    parameter.add_(direction, { alpha: -settings.lr })
+    if (!this.isFusible(parameter, ...(before ? [before] : []))) return false
+    const isFirst = momentum !== 0 && !before
+    const buffer = isFirst ? this.getOrZeros("momentum_buffer", name, parameter) : before
+    sgd_(parameter, gradient, { buffer, isFirst }, { ...settings, momentum, dampening, nesterov })
+    return true
+  }
+
+  protected override update(members: Members, settings: StepSettings): void {
+    const g = this.penalize(members, settings)
+    const directions = this.momentum === 0 ? g : this.#withMomentum(members.names, g)
+    aten._foreach_add__List(members.parameters, directions, { alpha: -settings.lr })
+  }
+
+  #withMomentum(names: readonly string[], gradients: readonly Tensor[]): readonly Tensor[] {
+    const { momentum, dampening, nesterov } = this
+    const before = names.map((name) => this.getState("momentum_buffer", name)).filter((buffer) => buffer !== null)
+    let buffers: readonly Tensor[] = before
+    if (before.length > 0) {
+      aten._foreach_mul__Scalar(before, momentum)
+      aten._foreach_add__List(before, gradients, { alpha: 1 - dampening })
+    } else buffers = names.map((name, k) => this.setState("momentum_buffer", name, gradients[k]!.clone()))
+    return nesterov ? aten._foreach_add_List(gradients, buffers, { alpha: momentum }) : buffers
   }
 }

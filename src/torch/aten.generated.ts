@@ -380,6 +380,56 @@ export function lerp__Tensor(self: Tensor, end: Tensor, weight: Tensor): Tensor 
   return dispatch(findOperator("aten::lerp_.Tensor"), [self, end, weight]) as Tensor
 }
 
+/** aten::_foreach_add.List(Tensor[] self, Tensor[] other, *, Scalar alpha=1) -> Tensor[] */
+export function _foreach_add_List(self: readonly Tensor[], other: readonly Tensor[], options: { alpha?: number } = {}): Tensor[] {
+  return dispatch(findOperator("aten::_foreach_add.List"), [self, other, options.alpha]) as Tensor[]
+}
+
+/** aten::_foreach_add_.List(Tensor(a!)[] self, Tensor[] other, *, Scalar alpha=1) -> () */
+export function _foreach_add__List(self: readonly Tensor[], other: readonly Tensor[], options: { alpha?: number } = {}): void {
+  return dispatch(findOperator("aten::_foreach_add_.List"), [self, other, options.alpha]) as void
+}
+
+/** aten::_foreach_add_.Scalar(Tensor(a!)[] self, Scalar scalar) -> () */
+export function _foreach_add__Scalar(self: readonly Tensor[], scalar: number): void {
+  return dispatch(findOperator("aten::_foreach_add_.Scalar"), [self, scalar]) as void
+}
+
+/** aten::_foreach_mul.Scalar(Tensor[] self, Scalar scalar) -> Tensor[] */
+export function _foreach_mul_Scalar(self: readonly Tensor[], scalar: number): Tensor[] {
+  return dispatch(findOperator("aten::_foreach_mul.Scalar"), [self, scalar]) as Tensor[]
+}
+
+/** aten::_foreach_mul_.Scalar(Tensor(a!)[] self, Scalar scalar) -> () */
+export function _foreach_mul__Scalar(self: readonly Tensor[], scalar: number): void {
+  return dispatch(findOperator("aten::_foreach_mul_.Scalar"), [self, scalar]) as void
+}
+
+/** aten::_foreach_div_.Scalar(Tensor(a!)[] self, Scalar scalar) -> () */
+export function _foreach_div__Scalar(self: readonly Tensor[], scalar: number): void {
+  return dispatch(findOperator("aten::_foreach_div_.Scalar"), [self, scalar]) as void
+}
+
+/** aten::_foreach_sqrt(Tensor[] self) -> Tensor[] */
+export function _foreach_sqrt(self: readonly Tensor[]): Tensor[] {
+  return dispatch(findOperator("aten::_foreach_sqrt"), [self]) as Tensor[]
+}
+
+/** aten::_foreach_addcmul_.Scalar(Tensor(a!)[] self, Tensor[] tensor1, Tensor[] tensor2, Scalar value=1) -> () */
+export function _foreach_addcmul__Scalar(self: readonly Tensor[], tensor1: readonly Tensor[], tensor2: readonly Tensor[], options: { value?: number } = {}): void {
+  return dispatch(findOperator("aten::_foreach_addcmul_.Scalar"), [self, tensor1, tensor2, options.value]) as void
+}
+
+/** aten::_foreach_addcdiv_.Scalar(Tensor(a!)[] self, Tensor[] tensor1, Tensor[] tensor2, Scalar value=1) -> () */
+export function _foreach_addcdiv__Scalar(self: readonly Tensor[], tensor1: readonly Tensor[], tensor2: readonly Tensor[], options: { value?: number } = {}): void {
+  return dispatch(findOperator("aten::_foreach_addcdiv_.Scalar"), [self, tensor1, tensor2, options.value]) as void
+}
+
+/** aten::_foreach_norm.Scalar(Tensor[] self, Scalar ord=2) -> Tensor[] */
+export function _foreach_norm_Scalar(self: readonly Tensor[], options: { ord?: number } = {}): Tensor[] {
+  return dispatch(findOperator("aten::_foreach_norm.Scalar"), [self, options.ord]) as Tensor[]
+}
+
 /** aten::neg(Tensor self) -> Tensor */
 export function neg(self: Tensor): Tensor {
   return dispatch(findOperator("aten::neg"), [self]) as Tensor

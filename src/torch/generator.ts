@@ -17,7 +17,12 @@ export class Generator {
 /** Seeds the default generators of all devices, as `torch.manual_seed`. */
 export const manualSeed = (seed: number): void => native.manualSeed(seed)
 
-/** The default CPU generator's state, a uint8 tensor: with `setRngState` a stopped run goes on with the same numbers. */
-export const rngState = (): Tensor => new Tensor(native.rngState())
+/**
+ * The state, uint8, of the default generators that operators on a device draw from: the CPU's, then that of a GPU ("cuda:0") itself.
+ * With `setRngState` a stopped run goes on with the same numbers.
+ */
+export const rngState = (device = "cpu"): Tensor => new Tensor(native.rngState(device))
 
-export const setRngState = (state: Tensor): void => native.setRngState(state.handleFor("setRngState"))
+/** @param state of any device: what it says of a generator that `device` has not is left out, one of which it says nothing stays */
+export const setRngState = (state: Tensor, device = "cpu"): void =>
+  native.setRngState(state.handleFor("setRngState"), device)

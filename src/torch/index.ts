@@ -2,6 +2,7 @@
 export * as aten from "./aten.generated.ts"
 export * from "./autocast.ts"
 export * from "./create.ts"
+export { CudaGraph, type Replayable } from "./cuda-graph.ts"
 export { call, findOperator } from "./dispatch.ts"
 export type { DType, Layout, MemoryFormat, TensorData } from "./dtype.ts"
 export { bytesPerElement, isFloating } from "./dtype.ts"
@@ -15,6 +16,7 @@ export {
   atrousConv2d,
   type BatchNormState,
   batchNormClamp,
+  type CountedBatchNorm,
   depthwiseConv2d,
   foldBatchNorm,
   foldKey,

@@ -11,6 +11,11 @@ export interface BatchNormState {
   readonly eps: number
 }
 
+/** With the count of the batches that moved the running statistics. */
+export interface CountedBatchNorm extends Omit<BatchNormState, "momentum"> {
+  readonly num_batches_tracked: Tensor // [] int64
+}
+
 /** Default: none. */
 export interface Limits {
   readonly low?: number
@@ -50,10 +55,11 @@ export function foldBatchNorm(
 /** A whole number that is another one once foldBatchNorm() would give something else. */
 export function foldKey(
   { weight, bias }: { readonly weight: Tensor; readonly bias: Tensor | null },
-  norm: Omit<BatchNormState, "momentum">,
+  norm: CountedBatchNorm,
 ): number {
   const op = findOperator("pixelwise::fold_key")
-  const args = [weight, bias, norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.eps]
+  const { running_mean, running_var, num_batches_tracked, eps } = norm
+  const args = [weight, bias, norm.weight, norm.bias, running_mean, running_var, num_batches_tracked, eps]
   return dispatch(op, args) as number
 }
 

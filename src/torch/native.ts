@@ -132,14 +132,19 @@ export interface Native {
   createGenerator(seed: number): number
   releaseGenerator(generator: number): boolean
   manualSeed(seed: number): void
-  rngState(): Handle
-  setRngState(state: Handle): void
+  rngState(device: string): Handle
+  setRngState(state: Handle, device: string): void
   threads(): number
   setThreads(count: number): void
   setCudnnBenchmark(enabled: boolean): void
   memory(): MemoryStats
   resetPeakMemory(): void
   releaseCachedMemory(): void
+  // native/cuda-graph.cc; in a build without CUDA they refuse
+  beginCapture(device: string): number
+  endCapture(graph: number): void
+  replayGraph(graph: number): void
+  releaseGraph(graph: number): boolean
   // native/process-group.cc; in a build without process groups the list is empty and the functions are not there
   groupBackends: string[]
   openStore(host: string, port: number, isServer: boolean, timeout: number, prefix: string): Promise<number>

@@ -19,7 +19,7 @@ const MAX_PARTS = 1_000_000
 
 const internals: readonly [pattern: RegExp, reason: string][] = [
   [/^(?!aten::|pixelwise::)/, "it works on libtorch's own objects"],
-  [/^aten::_(?!upsample_bilinear2d_aa)/, "it is internal to libtorch, which does not check its arguments"],
+  [/^aten::_(?!upsample_bilinear2d_aa|foreach_)/, "it is internal to libtorch, which does not check its arguments"],
   [/_backward/, "autograd alone may call it: it does not check its arguments. Use backward() or grad()"],
   [
     /^aten::(mkldnn|slow_conv|thnn_conv|cudnn|miopen|conv_depthwise3d|native_channel_shuffle|batch_norm_(stats|elemt|gather|update))/,

@@ -2,6 +2,7 @@
 // last.safetensors holds all that the next step depends on, so that a resumed run goes on as if it had never stopped.
 import type { Batch } from "../data/batch.ts"
 import { UserError } from "../errors.ts"
+import { deviceOf } from "../models/index.ts"
 import type { AnyModule } from "../nn/index.ts"
 import type { AveragedState, GradScaler, GradScalerState, Optimizer } from "../optim/index.ts"
 import { fromData, rngState, setRngState, type Tensor, tidy } from "../torch/index.ts"
@@ -37,7 +38,7 @@ export function saveState(
   progress: Progress,
 ): void {
   tidy(() => {
-    const tensors = new Map<string, Tensor>([["rng", rngState()]])
+    const tensors = new Map<string, Tensor>([["rng", rngState(deviceOf(model))]])
     for (const [name, tensor] of model.stateDict()) tensors.set(`model.${name}`, tensor)
     for (const [name, tensor] of optimizer.stateDict()) tensors.set(`optimizer.${name}`, tensor)
     for (const [name, tensor] of average?.stateDict() ?? []) tensors.set(`average.${name}`, tensor)
@@ -60,7 +61,7 @@ export function loadState(path: string, { model, optimizer, average, scaler }: T
     const averages = part(tensors, "average.")
     average?.loadStateDict(averages.size > 0 ? averages : part(tensors, "model.")) // a run from before there were any
     if (scaler && metadata.scaler) scaler.state = JSON.parse(metadata.scaler) as GradScalerState
-    setRngState(rng)
+    setRngState(rng, deviceOf(model))
     return JSON.parse(metadata.progress) as Progress
   })
 }

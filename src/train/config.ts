@@ -434,6 +434,10 @@ const schema = z.strictObject({
     .regex(/^(cpu|cuda(:\d+)?)$/, "expected cpu, cuda, or cuda:1 for the second")
     .default("cpu")
     .describe("what computes: cpu, cuda, cuda:1 (CUDA has not been tested)"),
+  cudaGraph: z
+    .boolean()
+    .default(false)
+    .describe("whether a step's forward and backward are captured as one CUDA graph (has not been tested)"),
   threads: z.int().positive().nullable().default(null).describe("threads that compute; all cores when left out"),
   cache: z
     .int()
@@ -536,7 +540,23 @@ export function parseConfig(
   }
   refuseIdleOptimisation(config, name)
   refuseIdleLosses(config, name)
+  refuseUncapturable(config, name)
   return lengths.length === 0 ? { ...config, budget: DEFAULT_BUDGET } : config
+}
+
+/** @throws UserError where a CUDA graph cannot hold a step, which it repeats as it was once */
+function refuseUncapturable(
+  { cudaGraph, device, precision, accumulate, miningSteps }: TrainConfig,
+  name: NameKey,
+): void {
+  if (!cudaGraph) return
+  const refuse = (text: string) => {
+    throw new UserError(`${name("cudaGraph")} ${text}`)
+  }
+  if (device === "cpu") refuse(`is for CUDA, and ${name("device")} is cpu.`)
+  if (precision === "float16") refuse(`cannot be had with float16, whose loss has a scale that changes: take bfloat16.`)
+  if (accumulate > 1) refuse(`cannot be had with ${name("accumulate")}: a graph writes its gradients anew.`)
+  if (miningSteps !== null) refuse(`cannot be had with ${name("miningSteps")}, which counts other pixels in each step.`)
 }
 
 /** "90", "90s", "10m", "1.5h" in seconds. @throws UserError for anything else */

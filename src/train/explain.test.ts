@@ -346,7 +346,8 @@ const others: Record<keyof TrainConfig, readonly [both: object, value: unknown] 
   precision: [{}, "bfloat16"],
   seed: [{}, 3],
   workers: null,
-  device: null, // what is computed is the same
+  device: null,
+  cudaGraph: null, // what is computed is the same
   threads: null,
   cache: null,
 }

@@ -32,8 +32,9 @@ export function firstNonFiniteOutput(
   statistics.keep()
   return tidy(() => {
     using _ = noGrad()
-    const rng = rngState()
-    const x = fromData(images, [n, 3, h, w], { device: deviceOf(model) })
+    const device = deviceOf(model)
+    const rng = rngState(device)
+    const x = fromData(images, [n, 3, h, w], { device })
     if (!isAllFinite(x)) return "these images themselves are not finite"
     try {
       record(() => callIn(precision, model, x), {
@@ -44,7 +45,7 @@ export function firstNonFiniteOutput(
       })
     } finally {
       statistics.restore()
-      setRngState(rng)
+      setRngState(rng, device)
     }
     if (found === null) return null
     const bad = Object.entries(found).find(([, value]) => value instanceof Parameter && !isAllFinite(value))

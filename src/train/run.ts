@@ -12,11 +12,12 @@ import { writeFileAtomic } from "../files.ts"
 import { estimateEvaluation, evaluate, evaluationLoader } from "../infer/evaluate.ts"
 import { classWeightsOf } from "../losses/class-weights.ts"
 import { type Scores, summarize } from "../metrics/index.ts"
-import { callIn, createModel, type SegmentationModel } from "../models/index.ts"
+import { callIn, createModel, deviceOf, type SegmentationModel } from "../models/index.ts"
 import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } from "../nn/index.ts"
 import { AveragedState, GradScaler } from "../optim/index.ts"
 import {
   alone,
+  CudaGraph,
   checkDevice,
   checkPrecision,
   fromData,
@@ -38,7 +39,7 @@ import { optimizerFor } from "./parameter-groups.ts"
 import { applyToLayers, lengthOf, refuseIdleOptions, resolveOpen, settleBatchNorm } from "./prepare.ts"
 import { StepProfile } from "./profile.ts"
 import { type EvaluationRecord, RunFolder } from "./run-folder.ts"
-import { checkAgreement, checkProgress, inStep, ofMain } from "./together.ts"
+import { checkAgreement, checkProgress, inStep, ofMain, ownMatters } from "./together.ts"
 import { type ProfileSummary, summarizeProfile, traceOf } from "./trace.ts"
 import { type Length, Trainer, type TrainerEvents, TrainingError } from "./trainer.ts"
 import { trainTransform } from "./transforms.ts"
@@ -125,7 +126,7 @@ export async function startRun(config: TrainConfig, out: string, options: RunOpt
 /**
  * Goes on with a stopped run. The same batches, the same losses: as if it had never stopped (with a time budget the
  * same batches; how many there are depends on the machine).
- * @param changes what may differ from the run's own configuration: length, learning rate, data folder, device, threads, workers, cache
+ * @param changes what may differ from the run's own configuration: length, learning rate, and what is a matter of the machine: data folder, device ...
  */
 export async function resumeRun(
   path: string,
@@ -137,7 +138,7 @@ export async function resumeRun(
   if (!existsSync(run.file("last.safetensors"))) {
     throw new UserError(`The run ${path} ended before anything was saved. Remove the folder and start again.`)
   }
-  const changeable = ["steps", "epochs", "budget", "learningRate", "data", "device", "threads", "workers", "cache"]
+  const changeable: readonly string[] = ["steps", "epochs", "budget", "learningRate", ...ownMatters]
   const refused = Object.keys(changes).filter((key) => !changeable.includes(key))
   if (refused.length > 0) {
     throw new UserError(
@@ -179,6 +180,9 @@ async function execute(
   const device = asked.device === "cuda" && group.size > 1 ? `cuda:${group.localRank}` : asked.device
   checkDevice(device)
   checkPrecision(precision, device)
+  if (asked.cudaGraph && group.size > 1) {
+    throw new UserError("--cuda-graph is for one process: the exchange of gradients cannot be captured. Leave it out.")
+  }
   if (device !== "cpu") setCudnnBenchmark(true)
   const selection = classSelection(asked)
   const trainSet = openVocFolder(asked.data, { split: asked.trainSplit, ...selection })
@@ -225,7 +229,7 @@ async function execute(
     share: group,
     seed,
     workers,
-    cacheBytes: (config.cache === null ? defaultCacheBytes() : config.cache * 2 ** 20) / group.localSize,
+    cacheBytes: Math.floor((config.cache === null ? defaultCacheBytes() : config.cache * 2 ** 20) / group.localSize),
     transform: trainTransform(config, labelMap, census),
     profile: options.profile,
   })
@@ -361,6 +365,7 @@ async function execute(
       classes: JSON.stringify(classNames),
     },
     run,
+    capture: config.cudaGraph ? (work) => new CudaGraph(deviceOf(model), work) : undefined,
     profile,
   })
   if (resume) trainer.resume({ replan })

@@ -38,8 +38,15 @@ export async function* inStep<T>(
   for (; round < rounds; round++) throwIfStopped(group, signal)
 }
 
-/** What may differ between the processes: where they find the data, and what of their machines they use. */
-const ownMatters: readonly string[] = ["data", "device", "threads", "workers", "cache"] satisfies (keyof TrainConfig)[]
+/** What may differ between processes, and when a run is resumed: where they find the data, and what of their machines they use. */
+export const ownMatters: readonly string[] = [
+  "data",
+  "device",
+  "cudaGraph",
+  "threads",
+  "workers",
+  "cache",
+] satisfies (keyof TrainConfig)[]
 
 /**
  * Every process must train the same model in the same way on the same images.

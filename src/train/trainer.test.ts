@@ -9,9 +9,21 @@ import { UserError } from "../errors.ts"
 import { crossEntropy } from "../losses/index.ts"
 import type { Objective } from "../losses/objective.ts"
 import type { SegmentationModel, SegmentationOutput } from "../models/index.ts"
-import { BatchNorm2d, Conv2d, Dropout, Module, ReLU, Sequential } from "../nn/index.ts"
+import { BatchNorm2d, Conv2d, Dropout, KeptStatistics, Module, ReLU, Sequential } from "../nn/index.ts"
 import { GradScaler, poly, SGD } from "../optim/index.ts"
-import { alone, liveTensors, manualSeed, memory, noGrad, rand, type Tensor, tidy } from "../torch/index.ts"
+import {
+  alone,
+  liveTensors,
+  manualSeed,
+  memory,
+  noGrad,
+  type Replayable,
+  rand,
+  rngState,
+  setRngState,
+  type Tensor,
+  tidy,
+} from "../torch/index.ts"
 import { loadSafetensors } from "../torch/safetensors.ts"
 import { parseConfig } from "./config.ts"
 import { RunFolder, type StepRecord } from "./run-folder.ts"
@@ -440,4 +452,77 @@ test("each process above rank 0 draws numbers of its own, by seed and step", asy
   const all = [await drawnBy(1, 0), await drawnBy(2, 0), await drawnBy(3, 0), await drawnBy(1, 1)].flat()
   expect(new Set(all).size).toBe(12)
   expect(await drawnBy(2, 0)).toEqual(all.slice(3, 6))
+})
+
+/** What a CUDA graph is, on the CPU: it does its work again and writes the memory of the first time, which itself changes nothing. */
+function graphOf(model: Small, work: () => readonly Tensor[]): Replayable {
+  using statistics = new KeptStatistics(model)
+  using rng = rngState().keep()
+  statistics.keep()
+  const outputs = tidy(() => work().map((tensor) => tensor.clone().keep()))
+  statistics.restore()
+  setRngState(rng)
+  return {
+    outputs,
+    replay: () =>
+      tidy(() => {
+        for (const parameter of model.parameters()) parameter.grad = null
+        const again = work()
+        using _ = noGrad()
+        for (const [k, output] of outputs.entries()) output.copy_(again[k]!)
+      }),
+    [Symbol.dispose]: () => {
+      for (const output of outputs) output.dispose()
+    },
+  }
+}
+
+test("a captured step gives the same run, also where a batch has another shape", async () => {
+  const loader = () => source((step) => (step === 6 ? { ...batchOf(step), shape: [2, 4, 9] } : batchOf(step))) // the ordinary way
+  const straight = trainerOf("not-captured", { loader: loader(), length: { steps: 9 } })
+  await straight.trainer.train()
+  const live = liveTensors()
+  let replays = 0
+  const { trainer, run, model, optimizer } = trainerOf("captured", {
+    loader: loader(),
+    length: { steps: 9 },
+    capture: (work) => {
+      const graph = graphOf(model, work)
+      return {
+        ...graph,
+        replay: () => {
+          replays++
+          graph.replay()
+        },
+      }
+    },
+  })
+  await trainer.train()
+  expect(replays).toBe(5) // of nine steps all but three ordinary ones and that of the other shape
+  expect(losses(run)).toEqual(losses(straight.run))
+  expect(lastState(run)).toEqual(lastState(straight.run))
+  optimizer.zeroGrad()
+  model.dispose()
+  optimizer.dispose()
+  expect(liveTensors()).toBe(live)
+})
+
+test("a captured step whose loss is not finite is found and taken back, one that cannot be captured is named", async () => {
+  const poisoned = source((step) => batchOf(step, ({ images }) => step === 4 && images.fill(Number.NaN, 40, 41)))
+  const captured = trainerOf("captured-poisoned", {
+    loader: poisoned,
+    capture: (work) => graphOf(captured.model, work),
+  })
+  const { message } = await failure(captured.trainer.train())
+  expect(message).toContain("The loss is NaN at step 5 (images a4, b4): these images themselves are not finite.")
+  expect(lastState(captured.run)).toEqual(lastState(await stoppedAfter(4, "stopped-4")))
+
+  const { trainer } = trainerOf("not-to-be-captured", {
+    capture: () => {
+      throw new Error("operation not permitted when stream is capturing.")
+    },
+  })
+  await expect(trainer.train()).rejects.toThrow(
+    "--cuda-graph: this training's step cannot be captured: operation not permitted when stream is capturing. Train without it.",
+  )
 })

@@ -32,6 +32,7 @@ import {
   type Tensor,
   tidy,
 } from "../torch/index.ts"
+import { type Capture, CapturedStep } from "./captured-step.ts"
 import { loadState, type Progress, saveBatch, saveState, saveWeights } from "./checkpoint.ts"
 import { firstNonFiniteOutput } from "./non-finite.ts"
 import type { StepProfile } from "./profile.ts"
@@ -84,6 +85,8 @@ export interface TrainerParts {
   /** Kept with the best weights: how images are prepared for them. */
   readonly weightNotes?: Readonly<Record<string, string>>
   readonly run: RunFolder
+  /** Makes forward, loss and backward one launch, where given: of one process, one batch a step and no scaler. */
+  readonly capture?: Capture | undefined
   /** Told of some steps what ran when. */
   readonly profile?: StepProfile | undefined
 }
@@ -116,6 +119,7 @@ export class Trainer {
   readonly #parameters: readonly Parameter[]
   readonly #statistics: KeptStatistics
   readonly #device: string
+  readonly #captured: CapturedStep | null
   #savedStep = 0
   #gradientNorm = 0 // so far in this step
   #rng: Tensor | null = null // while a step is being made: the generator's state before it
@@ -128,6 +132,7 @@ export class Trainer {
     this.#parameters = parts.model.parameters()
     this.#statistics = new KeptStatistics(parts.model)
     this.#device = deviceOf(parts.model)
+    this.#captured = parts.capture ? new CapturedStep(parts.capture, this.#parameters) : null
     this.#secondsPerEvaluation = parts.evaluationSeconds
     this.#state = { step: 0, trainSeconds: 0, evaluationSeconds: 0, best: null, evaluations: 0, nextEvaluation: 0 }
     this.#state.nextEvaluation = 1 / this.evaluationsLeft
@@ -188,6 +193,7 @@ export class Trainer {
       throw error
     } finally {
       this.#statistics.dispose()
+      this.#captured?.[Symbol.dispose]()
     }
   }
 
@@ -302,7 +308,7 @@ export class Trainer {
     model.train()
     optimizer.zeroGrad()
     this.#statistics.keep()
-    this.#rng = rngState().keep()
+    this.#rng = rngState(this.#device).keep()
     // Other numbers than rank 0's, whose generator is the run's; by the step, so that a resumed run draws them again. The
     // generator of the CPU takes 32 bits.
     const { rank } = this.#group
@@ -325,20 +331,32 @@ export class Trainer {
       alpha,
       shape: [n, h, w],
     } = batch
-    using rng = rngState().keep() // of this batch, for a look at what went wrong
+    using rng = rngState(this.#device).keep() // of this batch, for a look at what went wrong
     const value = tidy(() => {
       const on = { device: this.#device }
       const x = fromData(images, [n, 3, h, w], on)
-      const output = span("forward", () => callAtStride(model, x, precision)) // logits [N, K, h, w]
       const labels = fromData(masks, [n, h, w], on).to({ dtype: "int64" })
-      const truth = { labels, alpha: alpha && fromData(alpha, [n, h, w], on) }
-      const result = span("loss", () => objective(output, truth, at))
+      const inputs = [x, labels, ...(alpha ? [fromData(alpha, [n, h, w], on)] : [])]
+      const forward = ([x, labels, alpha]: readonly Tensor[]) => {
+        const output = span("forward", () => callAtStride(model, x!, precision)) // logits [N, K, h, w]
+        return span("loss", () => objective(output, { labels: labels!, alpha }, at))
+      }
+      const backward = (loss: Tensor) => span("backward", () => loss.backward())
+      if (this.#captured) {
+        const result = this.#captured.run(inputs, (inputs) => {
+          const loss = forward(inputs)
+          backward(loss)
+          return loss
+        })
+        return result.item()
+      }
+      const result = forward(inputs)
       const value = group.sumNumbers([result.item()])[0]! / group.size
       if (scaler || Number.isFinite(value)) {
         const mean = accumulate === 1 ? result : result.div(accumulate)
         const share = scaler ? scaler.scaled(mean) : mean
         gradients?.prepare(share)
-        span("backward", () => share.backward())
+        backward(share)
       }
       return value
     })
@@ -406,7 +424,7 @@ export class Trainer {
   #takeBackStep(): void {
     if (!this.#rng) return
     this.#statistics.restore()
-    setRngState(this.#rng)
+    setRngState(this.#rng, this.#device)
     this.#rng.dispose()
     this.#rng = null
   }
@@ -422,10 +440,10 @@ export class Trainer {
     run.write("bad-batch.safetensors", (path) => saveBatch(path, whole))
     this.#takeBackStep() // so that the same forward can be made again
     const cause = tidy(() => {
-      const before = rngState() // of the whole step, whose first batches drew numbers of their own
-      setRngState(rng)
+      const before = rngState(this.#device) // of the whole step, whose first batches drew numbers of their own
+      setRngState(rng, this.#device)
       const found = firstNonFiniteOutput(model, batch, precision)
-      setRngState(before)
+      setRngState(before, this.#device)
       return this.#group.gather(found).find((found) => found !== null) ?? "every layer's output is finite"
     })
     return new TrainingError(

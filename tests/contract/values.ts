@@ -230,6 +230,7 @@ export function hostile(r: Random): unknown {
 const f = (...shape: number[]) => randn(shape)
 const i64 = (high: number, ...shape: number[]) => randint(0, high, shape)
 const image = () => f(2, 4, 6, 6)
+const lists = () => [f(2, 3), f(4)]
 
 /** Valid arguments in schema order. Operators without an entry get plausible ones, which is enough for elementwise operators. */
 export const recipes: Readonly<Record<string, () => unknown[]>> = {
@@ -313,6 +314,16 @@ export const recipes: Readonly<Record<string, () => unknown[]>> = {
   upsample_bicubic2d: () => [image(), [9, 9], false, 1.5, 1.5],
   upsample_bilinear2d: () => [image(), [9, 9], false, 1.5, 1.5],
   "upsample_bilinear2d.vec": () => [image(), null, false, [1.5, 1.5]],
+  "_foreach_add.List": () => [lists(), lists(), 2],
+  "_foreach_add_.List": () => [lists(), lists(), 2],
+  "_foreach_add_.Scalar": () => [lists(), 2],
+  "_foreach_addcdiv_.Scalar": () => [lists(), lists(), lists(), 2],
+  "_foreach_addcmul_.Scalar": () => [lists(), lists(), lists(), 2],
+  "_foreach_div_.Scalar": () => [lists(), 2],
+  "_foreach_mul.Scalar": () => [lists(), 2],
+  "_foreach_mul_.Scalar": () => [lists(), 2],
+  "_foreach_norm.Scalar": () => [lists(), 2],
+  _foreach_sqrt: () => [lists()],
   _upsample_bilinear2d_aa: () => [image(), [3, 3], false, 0.5, 0.5],
   upsample_nearest2d: () => [image(), [9, 9], 1.5, 1.5],
   "upsample_nearest2d.vec": () => [image(), null, [1.5, 1.5]],

@@ -98,6 +98,7 @@ test("apt-get is for root on Debian and its kin", () => {
 test("with Debian's libtorch the reference BLAS is slow, and OpenBLAS is not", () => {
   const machine = fakeMachine()
   const options = { env: machine.env, platform, prefixes: [machine.libtorch("usr")] } as const
+  machine.write("usr/include/turbojpeg.h", "")
   const install = (blas: string) => {
     const link = machine.path("usr/lib/libblas.so.3")
     rmSync(link, { force: true })
@@ -108,6 +109,18 @@ test("with Debian's libtorch the reference BLAS is slow, and OpenBLAS is not", (
   install("blas")
   expect(findNeeds(options).slow).toEqual(["blas"])
   expect(debianPackages(["blas"])).toEqual(["libopenblas0-pthread"])
+})
+
+test("without libjpeg-turbo's header images are read more slowly, except on Windows, where it is not looked for", () => {
+  const machine = fakeMachine()
+  const options = { env: machine.env, platform, prefixes: [machine.libtorch("usr")] } as const
+  expect(findNeeds(options).slow).toEqual(["jpeg"])
+  expect(findNeeds({ ...options, platform: "win32" }).slow).toEqual([])
+  expect(instructions({ missing: ["jpeg"] })).toBe(
+    "Debian, Ubuntu:\n  sudo apt-get update\n  sudo apt-get install -y --no-install-recommends libturbojpeg0-dev\nmacOS:\n  brew install jpeg-turbo",
+  )
+  machine.write("usr/include/turbojpeg.h", "")
+  expect(findNeeds(options).slow).toEqual([])
 })
 
 test("where it cannot install, set-up ends with 2, says what to do, and leaves the checkout as it was", () => {

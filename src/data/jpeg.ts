@@ -1,0 +1,35 @@
+// Ordinary JPEGs by libjpeg-turbo (native/jpeg.cc), which takes a third of the time that sharp does: of a 500x375 one 1.0 ms, where
+// sharp takes 3.6 and PIL 1.5 (Zen 4).
+import { createRequire } from "node:module"
+import { fileURLToPath } from "node:url"
+
+interface JpegAddon {
+  decode(bytes: Uint8Array, mostPixels: number): DecodedJpeg | null
+}
+
+export interface DecodedJpeg {
+  readonly width: number
+  readonly height: number
+  /** [height, width, 3] */
+  readonly data: Uint8Array
+}
+
+const addonPath = fileURLToPath(new URL("../../build/native/jpeg.node", import.meta.url))
+
+/** Null where it was not built, for want of libjpeg-turbo's header. */
+const addon: JpegAddon | null = load()
+
+function load(): JpegAddon | null {
+  try {
+    return createRequire(import.meta.url)(addonPath) as JpegAddon
+  } catch {
+    return null
+  }
+}
+
+export const hasJpegDecoder = addon !== null
+
+/** Null for what is no JPEG, or one with CMYK colours, damage of any kind or too many pixels; and for all where there is no decoder. */
+export function decodeJpeg(bytes: Uint8Array, mostPixels: number): DecodedJpeg | null {
+  return addon?.decode(bytes, mostPixels) ?? null
+}
