@@ -1,10 +1,11 @@
 // How long training takes until a mean IoU is reached on CamVid's validation split: LR-ASPP on MobileNetV2 of width 0.35 with ImageNet
-// weights, `pixelwise train` beside plain_lraspp.py, from the start of the process: with that script's loss, learning rates and
-// augmentation, and with our defaults. All plan for --budget and evaluate ten times in it; what counts is the first evaluation that
+// weights, `pixelwise train` beside plain_lraspp.py, from the start of the process: with that script's recipe,
+// and with our defaults. All plan for --budget and evaluate ten times in it; what counts is the first evaluation that
 // reaches --score, where the run is ended. They take turns, seed by seed, on a machine that does nothing else.
 //   node scripts/with-node.mjs bench/time-to-score.ts --camvid CAMVID --weights mobilenet_v2_0.35.safetensors
 //     [--score 58] [--seeds 3] [--budget 600] [--python /usr/bin/python3]
-// bench/results/latest.json and docs/speed.svg have it beside what run.ts measures, if all runs reached it.
+// bench/results/latest.json and docs/speed.svg have it beside what run.ts measures, if all runs of ours reached it. Where the script
+// did not, its whole time counts, which is less than it needs.
 
 import { type ChildProcess, execFileSync } from "node:child_process"
 import { once } from "node:events"
@@ -66,10 +67,10 @@ for (const seed of Array.from({ length: Number(options.seeds) }, (_, k) => Strin
   ] as const
   for (const [k, [seconds, meanIoU]] of measured.entries()) {
     times[k]!.push(seconds)
-    isReached &&= meanIoU >= score
+    if (k < 2) isReached &&= meanIoU >= score // Python's whole time, where that was not enough, is less than what it needs
   }
   const cells = measured.map(([seconds, meanIoU]) =>
-    meanIoU < score ? `never (${meanIoU.toFixed(1)} %)` : seconds.toFixed(0),
+    meanIoU < score ? `not in ${seconds.toFixed(0)} (${meanIoU.toFixed(1)} %)` : seconds.toFixed(0),
   )
   rows.push([seed, ...cells])
   console.error(rows.at(-1)?.join(", "))
@@ -86,4 +87,4 @@ if (isReached) {
   const ratioTo = (ours: Times) => ({ median: python.median / ours.median, minimum: python.minimum / ours.minimum })
   keep(machine, { name: "camvid-score", target: 1.6, ...about, ours: same, ratio: ratioTo(same) })
   keep(machine, { name: "camvid-score-defaults", ...about, ours: defaults, ratio: ratioTo(defaults) })
-} else console.log("Not kept: a run that never reached the score has no time.")
+} else console.log("Not kept: a run of ours never reached the score.")

@@ -2,6 +2,7 @@
 import { afterEach, expect, test } from "vitest"
 import {
   aten,
+  buildInfo,
   fromData,
   Generator,
   manualSeed,
@@ -14,6 +15,7 @@ import {
   type Tensor,
   tensor,
   tidy,
+  zeros,
 } from "./index.ts"
 
 afterEach(() => manualSeed(0))
@@ -67,4 +69,13 @@ test("a saved state goes on with the same numbers", () =>
     new DataView(bytes.buffer).setInt32(8, 624, true) // `left`: more words left to draw than there are
     expect(() => setRngState(fromData(bytes))).toThrow(/Invalid mt19937 state/)
     expect(() => setRngState(ones(state.shape, { dtype: "uint8" }))).toThrow(/Invalid mt19937 state/)
+  }))
+
+test("of a state that a run on a GPU saved the CPU takes its own part", () =>
+  tidy(() => {
+    const state = rngState()
+    const expected = randn([20]).toArray()
+    setRngState(aten.cat([state, zeros([16], { dtype: "uint8" })]))
+    expect(randn([20]).toArray()).toEqual(expected)
+    if (buildInfo().cudaDevices === 0) expect(() => rngState("cuda")).toThrow(/CUDA/)
   }))

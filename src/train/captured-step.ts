@@ -2,12 +2,28 @@
 // of tensors that stay, and gradients are each time in the same memory. The optimizer's part is not in it: its learning rate changes.
 import { UserError } from "../errors.ts"
 import type { Parameter, Replayable, Tensor } from "../torch/index.ts"
+import type { NameKey, TrainConfig } from "./config.ts"
 
 /** Captures what `work` does. */
 export type Capture = (work: () => readonly Tensor[]) => Replayable
 
 // Before it is captured: cuDNN tries its algorithms, and libraries take their memory.
 const ORDINARY_STEPS = 3
+
+/** @throws UserError for options whose steps differ from each other, or that have no GPU */
+export function refuseUncapturable(
+  { cudaGraph, device, precision, accumulate, miningSteps }: TrainConfig,
+  name: NameKey,
+): void {
+  if (!cudaGraph) return
+  const refuse = (text: string) => {
+    throw new UserError(`${name("cudaGraph")} ${text}`)
+  }
+  if (device === "cpu") refuse(`is for CUDA, and ${name("device")} is cpu.`)
+  if (precision === "float16") refuse(`cannot be had with float16, whose loss has a scale that changes: take bfloat16.`)
+  if (accumulate > 1) refuse(`cannot be had with ${name("accumulate")}: a graph writes its gradients anew.`)
+  if (miningSteps !== null) refuse(`cannot be had with ${name("miningSteps")}, which counts other pixels in each step.`)
+}
 
 interface Captured {
   readonly step: Replayable

@@ -9,6 +9,7 @@ import { lossNames } from "../losses/index.ts"
 import { type ModelOptions, modelNames, pyramidMerges } from "../models/index.ts"
 import { optimizerNames, scheduleNames } from "../optim/index.ts"
 import { precisions } from "../torch/index.ts"
+import { refuseUncapturable } from "./captured-step.ts"
 import { refuseIdleLosses } from "./objective.ts"
 import { refuseIdleOptimisation } from "./optimisation.ts"
 import { idleInProtocol, optionsOfProtocol, protocolNames } from "./protocols.ts"
@@ -542,21 +543,6 @@ export function parseConfig(
   refuseIdleLosses(config, name)
   refuseUncapturable(config, name)
   return lengths.length === 0 ? { ...config, budget: DEFAULT_BUDGET } : config
-}
-
-/** @throws UserError where a CUDA graph cannot hold a step, which it repeats as it was once */
-function refuseUncapturable(
-  { cudaGraph, device, precision, accumulate, miningSteps }: TrainConfig,
-  name: NameKey,
-): void {
-  if (!cudaGraph) return
-  const refuse = (text: string) => {
-    throw new UserError(`${name("cudaGraph")} ${text}`)
-  }
-  if (device === "cpu") refuse(`is for CUDA, and ${name("device")} is cpu.`)
-  if (precision === "float16") refuse(`cannot be had with float16, whose loss has a scale that changes: take bfloat16.`)
-  if (accumulate > 1) refuse(`cannot be had with ${name("accumulate")}: a graph writes its gradients anew.`)
-  if (miningSteps !== null) refuse(`cannot be had with ${name("miningSteps")}, which counts other pixels in each step.`)
 }
 
 /** "90", "90s", "10m", "1.5h" in seconds. @throws UserError for anything else */
