@@ -410,25 +410,28 @@ Napi::Value rng_state(const Info& info) {
 // (state, device): a state of the CPU alone leaves the GPU's generator as it is; of more the CPU takes its own part.
 Napi::Value set_rng_state(const Info& info) {
   return guarded(info, [&](Bridge& bridge) {
-    const at::Tensor state = tensor_at(info, 0, bridge).contiguous();
-    TORCH_CHECK(state.is_cpu() && state.dim() == 1, "a generator's state is one axis on the CPU");
-    int64_t begin = 0;
+    at::Tensor rest = tensor_at(info, 0, bridge).contiguous();
+    TORCH_CHECK(rest.is_cpu() && rest.scalar_type() == at::kByte && rest.dim() == 1, "a generator's state is bytes on the CPU");
+    std::vector<std::pair<at::Generator, at::Tensor>> parts;
     for (at::Generator& generator : default_generators(string_at(info, 1))) {
+      if (!parts.empty() && rest.numel() == 0) break;
       std::lock_guard<std::mutex> lock(generator.mutex());
-      const int64_t size = std::min(generator.get_state().numel(), state.numel() - begin);
-      if (begin > 0 && size == 0) break;
-      const at::Tensor part = state.narrow(0, begin, size);
-      // The layout of CPUGeneratorImplStateLegacy. libtorch checks `left` and `next` one by one, but together they must not
-      // lead behind the 624 words of the Mersenne Twister.
-      if (begin == 0 && part.scalar_type() == at::kByte && size > 20) {
-        int32_t left;
-        uint32_t next;
-        std::memcpy(&left, part.data_ptr<uint8_t>() + 8, sizeof left);
-        std::memcpy(&next, part.data_ptr<uint8_t>() + 16, sizeof next);
-        TORCH_CHECK(static_cast<int64_t>(left) + next <= 625, "Invalid mt19937 state");
-      }
+      const int64_t size = generator.get_state().numel();
+      TORCH_CHECK(rest.numel() >= size, "a generator's state has ", size, " bytes, got ", rest.numel());
+      parts.emplace_back(generator, rest.narrow(0, 0, size));
+      rest = rest.narrow(0, size, rest.numel() - size);
+    }
+    // The layout of CPUGeneratorImplStateLegacy. libtorch checks `left` and `next` one by one, but together they must not lead
+    // behind the 624 words of the Mersenne Twister.
+    int32_t left;
+    uint32_t next;
+    const auto* first = parts.front().second.data_ptr<uint8_t>();
+    std::memcpy(&left, first + 8, sizeof left);
+    std::memcpy(&next, first + 16, sizeof next);
+    TORCH_CHECK(static_cast<int64_t>(left) + next <= 625, "Invalid mt19937 state");
+    for (auto& [generator, part] : parts) {
+      std::lock_guard<std::mutex> lock(generator.mutex());
       generator.set_state(part);
-      begin += size;
     }
     return info.Env().Undefined();
   });
@@ -494,6 +497,11 @@ Napi::Value build_info(const Info& info) {
     result["operatorsShareThreads"] = false;
 #endif
     result["cudaDevices"] = static_cast<double>(torch::cuda::device_count());
+#ifdef PIXELWISE_CUDA
+    result["cudaGraphs"] = true;
+#else
+    result["cudaGraphs"] = false;
+#endif
     const char* bfloat16 = bfloat16_instructions();
     result["bfloat16"] = bfloat16 ? Napi::String::New(info.Env(), bfloat16) : info.Env().Null();
     return result;

@@ -25,8 +25,9 @@ struct Capture {
 
 using Captures = HandleTable<std::shared_ptr<Capture>>;
 
+// Of the one thread that trains: workers load images. Never destroyed: at the end of the process CUDA may be gone before it.
 Captures& captures() {
-  static Captures table("CUDA graph");  // of the one thread that trains: workers load images
+  static Captures& table = *new Captures("CUDA graph");
   return table;
 }
 
@@ -35,7 +36,7 @@ Napi::Value begin_capture(const Info& info) {
   return guarded(info, [&](Bridge&) {
     const at::Device device(string_at(info, 0));
     TORCH_CHECK(device.is_cuda(), "a CUDA graph is of a CUDA device, not of ", device);
-    const c10::cuda::OptionalCUDAGuard guard(device);
+    const c10::cuda::CUDAGuard guard(device);
     const auto capture = std::make_shared<Capture>(c10::cuda::getCurrentCUDAStream());
     c10::cuda::device_synchronize();  // what has been launched so far is no part of it
     c10::cuda::setCurrentCUDAStream(c10::cuda::getStreamFromPool());  // the default stream cannot be captured
@@ -53,6 +54,7 @@ Napi::Value begin_capture(const Info& info) {
 Napi::Value end_capture(const Info& info) {
   return guarded(info, [&](Bridge&) {
     const std::shared_ptr<Capture> capture = captures().get(number_at(info, 0));
+    const c10::cuda::CUDAGuard guard(capture->before.device());
     try {
       capture->graph.capture_end();
     } catch (...) {
@@ -80,7 +82,7 @@ Napi::Value release_graph(const Info& info) {
 #else
 
 Napi::Value refuse(const Info& info) {
-  return guarded(info, [](Bridge&) -> Napi::Value { throw std::runtime_error("this build of the addon has no CUDA"); });
+  return guarded(info, [](Bridge&) -> Napi::Value { throw std::runtime_error("this build of the addon has no CUDA graphs: it was made without CUDA's headers"); });
 }
 constexpr auto begin_capture = refuse, end_capture = refuse, replay_graph = refuse, release_graph = refuse;
 

@@ -54,7 +54,8 @@ void mix(uint64_t& key, uint64_t value) {  // FNV-1a, by whole words
 
 // Another whole number, below 2^53, when one of them has changed. Operators that change a tensor count its version up, so a large
 // weight is not read. Batch-norm's vectors are, since libtorch's batch_norm changes the running ones without saying so; on a GPU,
-// which would have to be waited for, the count of its batches says it.
+// which would have to be waited for, the count of its batches says it. There _foreach operators and replayed graphs, so training
+// steps, count nothing: Module.train() forgets what was folded.
 int64_t fold_key(const at::Tensor& weight, const c10::optional<at::Tensor>& bias, const at::Tensor& gamma, const at::Tensor& beta, const at::Tensor& mean,
                  const at::Tensor& variance, const at::Tensor& batches, double eps) {
   uint64_t key = 0xcbf29ce484222325, bits;
@@ -65,7 +66,7 @@ int64_t fold_key(const at::Tensor& weight, const c10::optional<at::Tensor>& bias
     mix(key, static_cast<uint64_t>(tensor._version()));
     for (const int64_t stride : tensor.strides()) mix(key, static_cast<uint64_t>(stride));
   };
-  for (const at::Tensor* large : {&weight, bias ? &*bias : &weight, &batches}) mix_version(*large);
+  for (const at::Tensor* versioned : {&weight, bias ? &*bias : &weight, &batches}) mix_version(*versioned);
   for (const at::Tensor* vector : {&gamma, &beta, &mean, &variance}) {
     if (!vector->is_cpu()) {
       mix_version(*vector);

@@ -28,7 +28,8 @@ Napi::Value decode(const Napi::CallbackInfo& info) {
   if (pixels > info[1].As<Napi::Number>().DoubleValue()) return env.Null();
 
   auto data = Napi::Uint8Array::New(env, static_cast<size_t>(3 * pixels));
-  constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING;
+  // Of scans, each of which costs as much as a picture, a few bytes can ask for thousands.
+  constexpr int kFlags = TJFLAG_ACCURATEDCT | TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS;
   if (tjDecompress2(decoder.get(), source, size, data.Data(), width, 0, height, TJPF_RGB, kFlags) != 0) return env.Null();
   auto result = Napi::Object::New(env);
   result["width"] = width;

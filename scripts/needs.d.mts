@@ -19,7 +19,7 @@ export const slower: Readonly<Record<"blas" | "jpeg", string>>
 export function hasJpegHeader(prefixes?: readonly string[]): boolean
 
 /** What the addon needs from this machine, and what of it is missing. Starts python3 once, unless LIBTORCH is set (about 0.1 s). */
-export function findNeeds(options?: FindOptions): Needs
+export function findNeeds(options?: FindOptions & { jpegPrefixes?: readonly string[] }): Needs
 
 /** True where `apt-get install` works without asking: root on Debian, Ubuntu or one of their kin. */
 export function canInstall(options?: { env?: NodeJS.ProcessEnv; isRoot?: boolean; osRelease?: string }): boolean

@@ -40,7 +40,7 @@ const titles = {
 export const slower = { blas: "matrix products are 30 times slower", jpeg: "reading a JPEG takes three times as long" }
 
 /** Looks at the machine; types and details are in needs.d.mts. */
-export function findNeeds({ env = process.env, platform = process.platform, prefixes } = {}) {
+export function findNeeds({ env = process.env, platform = process.platform, prefixes, jpegPrefixes } = {}) {
   const has = (...names) => names.some((name) => which(name, { env, platform }) !== undefined)
   const { found: libtorch, looked } = findLibtorch({ env, platform, prefixes })
   const missing = []
@@ -51,7 +51,7 @@ export function findNeeds({ env = process.env, platform = process.platform, pref
   const slow = []
   if (libtorch?.source === "system" && platform === "linux" && hasReferenceBlas(libtorch.libDirs)) slow.push("blas")
   // Windows has no place where its header would be; images are read by sharp there.
-  if (platform !== "win32" && !hasJpegHeader(prefixes)) slow.push("jpeg")
+  if (platform !== "win32" && !hasJpegHeader(jpegPrefixes)) slow.push("jpeg")
   return { libtorch, looked, missing, slow }
 }
 
@@ -67,9 +67,9 @@ function hasReferenceBlas(libDirs) {
 }
 
 /** Where CMake finds turbojpeg.h, and Homebrew's, which it keeps to itself. */
-const jpegPrefixes = ["/usr", "/usr/local", "/opt/homebrew/opt/jpeg-turbo", "/usr/local/opt/jpeg-turbo"]
+const systemJpegPrefixes = ["/usr", "/usr/local", "/opt/homebrew/opt/jpeg-turbo", "/usr/local/opt/jpeg-turbo"]
 
-export function hasJpegHeader(prefixes = jpegPrefixes) {
+export function hasJpegHeader(prefixes = systemJpegPrefixes) {
   return prefixes.some((prefix) => existsSync(join(prefix, "include", "turbojpeg.h")))
 }
 

@@ -29,6 +29,7 @@ import { findNode, nodeIsTooOld } from "./node.mjs"
 const root = fileURLToPath(new URL("..", import.meta.url))
 const build = join(root, "build")
 const addon = join(build, "native", "pixelwise.node")
+const jpegAddon = join(build, "native", "jpeg.node") // only where libjpeg-turbo is
 
 /** Exit code when something must be installed by hand first; other failures exit with 1. */
 const needsHelp = 2
@@ -54,7 +55,10 @@ export async function setup({ lookAgain = false } = {}) {
   }
 
   mkdirSync(build, { recursive: true })
-  const work = [!current && installPackages(), byApt && installDebian(debianPackages(install))]
+  const work = [
+    !current && installPackages(),
+    byApt && installDebian(debianPackages(install), { mayFail: needs.missing.length === 0 }),
+  ]
   for (const { reason } of await Promise.allSettled(work)) if (reason) throw reason
   if (byApt) needs = findNeeds()
   if (needs.missing.length > 0) giveUp(needs)
@@ -100,7 +104,7 @@ function npm(...args) {
 
 // --- the machine's packages ------------------------------------------------------------------------------------------
 
-async function installDebian(packages) {
+async function installDebian(packages, { mayFail }) {
   rmSync(logFile("apt"), { force: true })
   await timed(`apt-get install ${packages.join(" ")}`, async () => {
     const options = { append: true, env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" } }
@@ -111,6 +115,7 @@ async function installDebian(packages) {
     if (hasLists && (await install()) === 0) return
     await apt("update") // there are no package lists, or old ones, that name files which are gone
     if ((await install()) === 0) return
+    if (mayFail) return say(`apt-get failed (${logFile("apt")}); going on without.`)
     failWithLog("apt-get failed. libtorch may also come from `python3 -m pip install torch` or LIBTORCH=/path.", "apt")
   })
 }
@@ -179,8 +184,10 @@ async function buildAddon(libtorch) {
       (await run("build", "cmake", ["--build", dirname(addon), "--parallel", String(jobs)], { append: true })) === 0
     if (!compiled) failWithLog("The native addon could not be built.", "build")
     const load = "process.dlopen({ exports: {} }, process.argv[1])"
-    const { status, stderr } = spawnSync(findNode(), ["-e", load, addon], { encoding: "utf8" })
-    if (status !== 0) fail(`The native addon was built, but does not load:\n${stderr}`)
+    for (const built of [addon, jpegAddon].filter(existsSync)) {
+      const { status, stderr } = spawnSync(findNode(), ["-e", load, built], { encoding: "utf8" })
+      if (status !== 0) fail(`${built} was built, but does not load:\n${stderr}`)
+    }
   })
   stamp(libtorch, inputs)
 }

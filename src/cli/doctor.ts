@@ -4,7 +4,7 @@ import { availableParallelism, cpus, totalmem } from "node:os"
 import type { Command } from "commander"
 import { builtLibtorch } from "../../scripts/libtorch.mjs"
 import { canInstall, findNeeds, instructions, sentence, slower } from "../../scripts/needs.mjs"
-import { hasJpegDecoder } from "../data/jpeg.ts"
+import { jpegProblem } from "../data/jpeg.ts"
 import { version } from "../version.ts"
 import { createOutput } from "./output.ts"
 
@@ -114,7 +114,7 @@ function describe(
         `${addon.threads} (set OMP_NUM_THREADS or --threads to change)${addon.operatorsShareThreads ? "" : "; pixelwise's own operators use one: the compiler had no OpenMP"}`,
       ],
       ["  CPU kernels", `${addon.cpuCapability}${slow.includes("blas") ? `, without OpenBLAS: ${slower.blas}` : ""}`],
-      ["  JPEG", hasJpegDecoder ? "libjpeg-turbo" : `sharp; without libjpeg-turbo ${slower.jpeg}`],
+      ["  JPEG", jpegProblem === null ? "libjpeg-turbo" : `sharp, ${slower.jpeg}: ${jpegProblem}`],
       ["  CUDA devices", `${addon.cudaDevices === 0 ? "none" : addon.cudaDevices}; --device cuda is untested here`],
       ["  bfloat16", addon.bfloat16 ?? "no instructions for it: --precision bfloat16 is slower than float32"],
       [

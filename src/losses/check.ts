@@ -1,5 +1,5 @@
 // What every loss checks at its border.
-import { OpError, ShapeError, type Tensor, tidy } from "../torch/index.ts"
+import { isCapturing, OpError, ShapeError, type Tensor, tidy } from "../torch/index.ts"
 
 /**
  * @param isAnySize whether height and width of the two may differ
@@ -40,8 +40,13 @@ export function checkWeight(loss: string, logits: Tensor, weight: Tensor | undef
   }
 }
 
-/** @throws RangeError naming a label that is neither a class nor ignored */
+/**
+ * Not while a CUDA graph is captured, whose replays could not look either: the steps before it did, and masks are checked as they
+ * are read.
+ * @throws RangeError naming a label that is neither a class nor ignored
+ */
 export function checkLabels(loss: string, logits: Tensor, target: Tensor, ignoreIndex: number, cause?: Error): void {
+  if (isCapturing()) return
   const classes = logits.size(1)
   const extremes = tidy(() => {
     const counted = target.mul(target.ne(ignoreIndex)) // ignored pixels become 0, which is a class

@@ -29,7 +29,11 @@ export class Lion extends Optimizer {
     const means = names.map((name, k) => this.getOrZeros("exp_avg", name, parameters[k]!))
     const mixed = aten._foreach_mul_Scalar(means, beta1)
     aten._foreach_add__List(mixed, gradients, { alpha: 1 - beta1 })
-    aten._foreach_add__List(parameters, mixed.map(aten.sign), { alpha: -settings.lr })
+    aten._foreach_add__List(
+      parameters,
+      mixed.map((direction) => aten.sign(direction)),
+      { alpha: -settings.lr },
+    )
     aten._foreach_mul__Scalar(means, beta2)
     aten._foreach_add__List(means, gradients, { alpha: 1 - beta2 })
   }

@@ -208,6 +208,9 @@ describe.each(["contiguous", "channels_last"] as const)("a step as one operator,
 })
 
 describe("parameters that are alike, together as on CUDA", () => {
+  afterEach(() => {
+    levers.fuseOptimizer = true
+  })
   test.each(optimizerNames)("%s: the same bits as one by one", (name) =>
     tidy(() => {
       levers.fuseOptimizer = false
@@ -226,7 +229,6 @@ describe("parameters that are alike, together as on CUDA", () => {
         return all.map(([, parameter]) => parameter.toArray())
       }
       expect(run(true)).toEqual(run(false))
-      levers.fuseOptimizer = true
     }),
   )
 })

@@ -2,7 +2,7 @@
 export * as aten from "./aten.generated.ts"
 export * from "./autocast.ts"
 export * from "./create.ts"
-export { CudaGraph, type Replayable } from "./cuda-graph.ts"
+export { CudaGraph, isCapturing, type Replayable } from "./cuda-graph.ts"
 export { call, findOperator } from "./dispatch.ts"
 export type { DType, Layout, MemoryFormat, TensorData } from "./dtype.ts"
 export { bytesPerElement, isFloating } from "./dtype.ts"

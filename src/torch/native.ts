@@ -70,6 +70,8 @@ export interface BuildInfo {
   /** Whether our own operators use libtorch's threads; false: the compiler had no OpenMP, and they use one. */
   readonly operatorsShareThreads: boolean
   readonly cudaDevices: number
+  /** Whether CUDA graphs can be captured: CUDA's headers were there when the addon was built. */
+  readonly cudaGraphs: boolean
   /** The processor's instructions for products of bfloat16, such as "avx512_bf16"; null: it has none. */
   readonly bfloat16: string | null
 }

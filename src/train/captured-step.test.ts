@@ -4,7 +4,7 @@ import { buildInfo, CudaGraph, ones } from "../torch/index.ts"
 import { parseConfig } from "./config.ts"
 
 test.each<[Record<string, unknown>, string]>([
-  [{ device: "cpu" }, 'Option "cudaGraph" is for CUDA, and Option "device" is cpu.'],
+  [{ device: "cpu" }, 'Option "cudaGraph" is for CUDA, and Option "device" is cpu: make it false.'],
   [
     { precision: "float16" },
     'Option "cudaGraph" cannot be had with float16, whose loss has a scale that changes: take bfloat16.',
@@ -13,6 +13,16 @@ test.each<[Record<string, unknown>, string]>([
   [
     { topK: 0.25, miningSteps: 0.5 },
     'Option "cudaGraph" cannot be had with Option "miningSteps", which counts other pixels in each step.',
+  ],
+  [{ ohemThreshold: 0.7 }, "which waits for the GPU in each step. Take"],
+  [
+    { upsampleLogits: false },
+    'cannot be had with Option "upsampleLogits" false, which waits for the GPU in each step.',
+  ],
+  [{ groundTruth: "alpha" }, 'cannot be had with Option "groundTruth" alpha, which waits'],
+  [
+    { loss: "dice + lovasz-softmax" },
+    "cannot be had with the loss lovasz-softmax, which waits for the GPU in each step.",
   ],
 ])("%o", (options, message) => {
   expect(() => parseConfig({ data: "none", device: "cuda", cudaGraph: true, ...options })).toThrow(message)

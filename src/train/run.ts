@@ -17,6 +17,7 @@ import { batchNormsOf, foldedBatchNorms, KeptStatistics, measureBatchNorms } fro
 import { AveragedState, GradScaler } from "../optim/index.ts"
 import {
   alone,
+  buildInfo,
   CudaGraph,
   checkDevice,
   checkPrecision,
@@ -181,7 +182,12 @@ async function execute(
   checkDevice(device)
   checkPrecision(precision, device)
   if (asked.cudaGraph && group.size > 1) {
-    throw new UserError("--cuda-graph is for one process: the exchange of gradients cannot be captured. Leave it out.")
+    throw new UserError("cudaGraph is for one process: the exchange of gradients cannot be captured. Make it false.")
+  }
+  if (asked.cudaGraph && !buildInfo().cudaGraphs) {
+    throw new UserError(
+      "cudaGraph: the addon was built without CUDA's headers (cuda_runtime_api.h). Install CUDA's toolkit, then run npm run setup.",
+    )
   }
   if (device !== "cpu") setCudnnBenchmark(true)
   const selection = classSelection(asked)

@@ -17,6 +17,7 @@ import {
   manualSeed,
   memory,
   noGrad,
+  OpError,
   type Replayable,
   rand,
   rngState,
@@ -519,10 +520,13 @@ test("a captured step whose loss is not finite is found and taken back, one that
 
   const { trainer } = trainerOf("not-to-be-captured", {
     capture: () => {
-      throw new Error("operation not permitted when stream is capturing.")
+      throw new OpError("operation not permitted when stream is capturing\nCompile with ...")
     },
   })
   await expect(trainer.train()).rejects.toThrow(
-    "--cuda-graph: this training's step cannot be captured: operation not permitted when stream is capturing. Train without it.",
+    "cudaGraph: this training's step cannot be captured: operation not permitted when stream is capturing. Train without.",
+  )
+  expect(() => trainerOf("accumulating", { accumulate: 2, capture: () => graphOf(captured.model, () => []) })).toThrow(
+    "capture: expected one process, one batch a step and no scaler.",
   )
 })

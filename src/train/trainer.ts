@@ -2,6 +2,7 @@
 // It knows nothing of file formats or of the command line: it is given batches, and a way to evaluate.
 import { type Batch, joinBatches } from "../data/batch.ts"
 import { randomFor } from "../data/random.ts"
+import { UserError } from "../errors.ts"
 import { copyFileAtomic } from "../files.ts"
 import type { Objective } from "../losses/objective.ts"
 import type { Scores } from "../metrics/index.ts"
@@ -132,6 +133,9 @@ export class Trainer {
     this.#parameters = parts.model.parameters()
     this.#statistics = new KeptStatistics(parts.model)
     this.#device = deviceOf(parts.model)
+    if (parts.capture && (this.#group.size > 1 || parts.scaler || (parts.accumulate ?? 1) > 1)) {
+      throw new UserError("capture: expected one process, one batch a step and no scaler.")
+    }
     this.#captured = parts.capture ? new CapturedStep(parts.capture, this.#parameters) : null
     this.#secondsPerEvaluation = parts.evaluationSeconds
     this.#state = { step: 0, trainSeconds: 0, evaluationSeconds: 0, best: null, evaluations: 0, nextEvaluation: 0 }
@@ -343,12 +347,11 @@ export class Trainer {
       }
       const backward = (loss: Tensor) => span("backward", () => loss.backward())
       if (this.#captured) {
-        const result = this.#captured.run(inputs, (inputs) => {
+        return this.#captured.run(inputs, (inputs) => {
           const loss = forward(inputs)
           backward(loss)
           return loss
         })
-        return result.item()
       }
       const result = forward(inputs)
       const value = group.sumNumbers([result.item()])[0]! / group.size

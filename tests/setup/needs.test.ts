@@ -97,7 +97,8 @@ test("apt-get is for root on Debian and its kin", () => {
 
 test("with Debian's libtorch the reference BLAS is slow, and OpenBLAS is not", () => {
   const machine = fakeMachine()
-  const options = { env: machine.env, platform, prefixes: [machine.libtorch("usr")] } as const
+  const usr = machine.libtorch("usr")
+  const options = { env: machine.env, platform, prefixes: [usr], jpegPrefixes: [usr] } as const
   machine.write("usr/include/turbojpeg.h", "")
   const install = (blas: string) => {
     const link = machine.path("usr/lib/libblas.so.3")
@@ -113,7 +114,8 @@ test("with Debian's libtorch the reference BLAS is slow, and OpenBLAS is not", (
 
 test("without libjpeg-turbo's header images are read more slowly, except on Windows, where it is not looked for", () => {
   const machine = fakeMachine()
-  const options = { env: machine.env, platform, prefixes: [machine.libtorch("usr")] } as const
+  const usr = machine.libtorch("usr")
+  const options = { env: machine.env, platform, prefixes: [usr], jpegPrefixes: [usr] } as const
   expect(findNeeds(options).slow).toEqual(["jpeg"])
   expect(findNeeds({ ...options, platform: "win32" }).slow).toEqual([])
   expect(instructions({ missing: ["jpeg"] })).toBe(
