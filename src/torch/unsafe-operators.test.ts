@@ -63,6 +63,11 @@ const refused: [why: string, run: () => unknown, message: RegExp][] = [
     () => call("aten::adaptive_avg_pool3d", randn([1, 3, 4, 4]), [2 ** 31, 0, 3]),
     /axes that multiply/,
   ],
+  [
+    "SIGSEGV: one spacing for three axes",
+    () => call("aten::gradient.scalarrayint", randn([2, 4, 5]), [2], null),
+    /spacing has 1 entries for 3 axes/,
+  ],
   ["a million axes", () => call("aten::combinations", zeros([0]), 1e6), /r must be from 0 to 64/],
 ]
 test.each(refused)("refused: %s", (_, run, message) =>
@@ -71,6 +76,12 @@ test.each(refused)("refused: %s", (_, run, message) =>
     expect(run).toThrow(OpError)
   }),
 )
+
+test("a spacing for each axis is not refused", () =>
+  tidy(() => {
+    const rows = tensor([[1, 2, 4]])
+    expect((call("aten::gradient.scalarrayint", rows, [0.5], 1) as Tensor[])[0]!.toArray()).toEqual([[2, 3, 4]])
+  }))
 
 test("operators that no guard makes safe are refused by name", () => {
   for (const [name, reason] of [

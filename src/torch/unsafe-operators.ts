@@ -58,6 +58,7 @@ const guardsByArgument: Readonly<Record<string, NamedGuard>> = {
 const guardsByName: readonly [pattern: RegExp, guard: NamedGuard][] = [
   [/^aten::_?upsample_/, scalesFitSizes],
   [/^aten::native_batch_norm\b/, normalisable],
+  [/^aten::gradient\b/, spacingOfEachAxis],
   [
     /^aten::(linalg_(svd|svdvals|pinv|cond|matrix_rank|matrix_norm|norm)|svd|pinverse|nuclear_norm|cholesky_inverse|norm)\b/,
     noComplex,
@@ -120,6 +121,13 @@ function noExpandedAxis({ self }: NamedArguments): string | undefined {
   const { shape, strides } = self
   const expanded = strides.findIndex((stride, k) => stride === 0 && (shape[k] as number) > 1)
   return expanded < 0 ? undefined : `axis ${expanded} is expanded. Call contiguous() first`
+}
+
+/** libtorch takes a list of one spacing for all axes, and then reads behind its end */
+function spacingOfEachAxis({ self, spacing, dim }: NamedArguments): string | undefined {
+  if (!(self instanceof Tensor) || !Array.isArray(spacing)) return undefined
+  const axes = Array.isArray(dim) ? dim.length : typeof dim === "number" ? 1 : self.ndim
+  return spacing.length === axes ? undefined : `spacing has ${spacing.length} entries for ${axes} axes`
 }
 
 /** a million tensors are more than anybody wants, and a billion more than fits the memory */
