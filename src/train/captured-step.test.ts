@@ -4,7 +4,10 @@ import { buildInfo, CudaGraph, ones } from "../torch/index.ts"
 import { parseConfig } from "./config.ts"
 
 test.each<[Record<string, unknown>, string]>([
-  [{ device: "cpu" }, 'Option "cudaGraph" is for CUDA, and Option "device" is cpu: make it false.'],
+  [
+    { device: "cpu" },
+    'Option "cudaGraph" is for CUDA, and Option "device" is cpu: give a device such as cuda, or make it false.',
+  ],
   [
     { precision: "float16" },
     'Option "cudaGraph" cannot be had with float16, whose loss has a scale that changes: take bfloat16.',

@@ -20,7 +20,8 @@ export function refuseUncapturable(config: TrainConfig, name: NameKey): void {
     throw new UserError(`${name("cudaGraph")} ${text}`)
   }
   const { device, precision, accumulate, miningSteps, ohemThreshold, upsampleLogits, groundTruth, loss } = config
-  if (device === "cpu") refuse(`is for CUDA, and ${name("device")} is cpu: make it false.`)
+  if (device === "cpu")
+    refuse(`is for CUDA, and ${name("device")} is cpu: give a device such as cuda, or make it false.`)
   if (precision === "float16") refuse("cannot be had with float16, whose loss has a scale that changes: take bfloat16.")
   if (accumulate > 1) refuse(`cannot be had with ${name("accumulate")}: a graph writes its gradients anew.`)
   if (miningSteps !== null) refuse(`cannot be had with ${name("miningSteps")}, which counts other pixels in each step.`)
