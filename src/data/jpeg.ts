@@ -3,16 +3,10 @@
 import { existsSync } from "node:fs"
 import { createRequire } from "node:module"
 import { fileURLToPath } from "node:url"
+import type { RgbImage } from "./image.ts"
 
 interface JpegAddon {
-  decode(bytes: Uint8Array, mostPixels: number): DecodedJpeg | null
-}
-
-export interface DecodedJpeg {
-  readonly width: number
-  readonly height: number
-  /** [height, width, 3] */
-  readonly data: Uint8Array
+  decode(bytes: Uint8Array, mostPixels: number): RgbImage | null
 }
 
 const addonPath = fileURLToPath(new URL("../../build/native/jpeg.node", import.meta.url))
@@ -31,6 +25,6 @@ function load(): { addon: JpegAddon | null; problem: string | null } {
 }
 
 /** Null for what is no JPEG, or one with CMYK colours, damage of any kind or too many pixels; and for all where there is no decoder. */
-export function decodeJpeg(bytes: Uint8Array, mostPixels: number): DecodedJpeg | null {
+export function decodeJpeg(bytes: Uint8Array, mostPixels: number): RgbImage | null {
   return addon?.decode(bytes, mostPixels) ?? null
 }
