@@ -50,6 +50,19 @@ export const describeMachine = (threads: number, libtorch: Machine["libtorch"]):
   libtorch,
 })
 
+/** A workload with all levers and with one switched off. */
+export interface LeverResult {
+  readonly name: string
+  readonly lever: string
+  readonly rounds: number
+  readonly dropped: number
+  readonly digits: number
+  readonly on: Times
+  readonly off: Times
+  /** off / on: above 1 the lever gains. */
+  readonly ratio: Times
+}
+
 interface Kept {
   readonly machine: Machine
   readonly results: readonly Result[]
@@ -80,4 +93,32 @@ function chart({ processor, threads, libtorch }: Machine, results: readonly Resu
     note: `n = ${rounds}${target ? `, aim ${target}` : ""}`,
   }))
   return standaloneSvg([barChart({ title, unit: "PyTorch's best round / ours", bars })], { title })
+}
+
+/** Of all workloads, or not kept: a page of some would hide the others. */
+export function keepLevers(machine: Machine, results: readonly LeverResult[]): void {
+  mkdirSync(new URL("results", import.meta.url), { recursive: true })
+  writeFileSync(new URL("results/levers.json", import.meta.url), `${JSON.stringify({ machine, results }, null, 2)}\n`)
+  writeFileSync(new URL("../docs/levers.md", import.meta.url), leversPage(machine, results))
+}
+
+function leversPage({ processor, threads, libtorch }: Machine, results: readonly LeverResult[]): string {
+  const names = [...new Set(results.map(({ name }) => name))]
+  const cell = (lever: string, name: string) => {
+    const result = results.find((other) => other.lever === lever && other.name === name)
+    return result ? result.ratio.minimum.toFixed(2) : ""
+  }
+  const rows = [...new Set(results.map(({ lever }) => lever))]
+    .sort()
+    .map((lever) => [`\`${lever}\``, ...names.map((name) => cell(lever, name))])
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`
+  const rounds = Math.min(...results.map(({ rounds }) => rounds))
+  return `<!-- Made by: npm run bench -- --levers -->
+# What each lever gives
+
+The time of a workload with one lever switched off, divided by its time with all of them: best of ${rounds} interleaved rounds each. ${processor}, ${threads} threads, libtorch
+${libtorch.ours}. Differences below 0.05 are noise. Levers and what they do: \`src/torch/levers.ts\`; sizes: \`bench/workloads.ts\`.
+
+${[line(["lever", ...names]), line(Array(names.length + 1).fill("---")), ...rows.map(line)].join("\n")}
+`
 }

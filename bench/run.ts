@@ -3,17 +3,24 @@
 // than --load of a core busy does not count. Reported are the median over the rounds, the best round, and the ratio Python / ours
 // of each. bench/results/latest.json and docs/speed.svg have them after each workload, so it may be made in parts: --only.
 //   npm run bench -- --data VOC2012 [--rounds 15] [--python /usr/bin/python3] [--only unet32-train,loader-files] [--threads 2] [--load 0.1]
-//   npm run bench -- --levers    what each lever gives: ours against ours with that one switched off; results/levers.json
+//   npm run bench -- --levers    what each lever gives: ours against ours with that one switched off; without --only docs/levers.md
 // Without --data only what needs no data set. The time until a score is reached is bench/time-to-score.ts.
 
-import { mkdirSync, writeFileSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { table } from "../src/cli/output.ts"
 import { Contestant } from "./contestant.ts"
 import { type FileWorkload, fileWorkloads } from "./from-files.ts"
-import { describeMachine, keep, type Machine, type Result, type Times } from "./results.ts"
+import {
+  describeMachine,
+  keep,
+  keepLevers,
+  type LeverResult,
+  type Machine,
+  type Result,
+  type Times,
+} from "./results.ts"
 import { type Measure, type RoundOptions, type Rounds, takeTurns } from "./rounds.ts"
 import { workloads } from "./workloads.ts"
 
@@ -150,7 +157,7 @@ async function benchAgainstPython(): Promise<void> {
 async function benchLevers(): Promise<void> {
   const version = await ours.ask("version")
   const machine = describeMachine(threads, { ours: version, python: "" })
-  const results = []
+  const results: LeverResult[] = []
   for (const { name, levers, perMillisecond, digits } of chosen) {
     for (const lever of levers) {
       const side =
@@ -169,8 +176,7 @@ async function benchLevers(): Promise<void> {
     return [name, lever, ...n, ...times(on, digits), ...times(off, digits), ...ratios(ratio)]
   })
   console.log(table("workload,lever,n,dropped,on,best,off,best,gain,of best".split(","), rows))
-  mkdirSync(here("results"), { recursive: true })
-  writeFileSync(here("results/levers.json"), `${JSON.stringify({ machine, results }, null, 2)}\n`)
+  if (options.only === undefined) keepLevers(machine, results)
   await ours.end()
 }
 

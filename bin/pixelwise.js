@@ -4,7 +4,7 @@
 
 import { existsSync } from "node:fs"
 import { fileURLToPath, pathToFileURL } from "node:url"
-import { findNode, nodeIsTooOld, runAndExit } from "../scripts/node.mjs"
+import { findNode, keepCompiled, nodeIsTooOld, runAndExit } from "../scripts/node.mjs"
 
 const inRoot = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url))
 const source = inRoot("src/cli/main.ts")
@@ -22,5 +22,6 @@ if (node === undefined) {
   process.exit(2)
 }
 
+keepCompiled()
 if (node === process.execPath) await import(pathToFileURL(main).href)
 else runAndExit(node, [main, ...process.argv.slice(2)])

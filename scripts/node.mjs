@@ -3,9 +3,10 @@
 
 import { spawn } from "node:child_process"
 import { existsSync, readFileSync } from "node:fs"
-import { createRequire } from "node:module"
+import nodeModule, { createRequire } from "node:module"
 import { dirname, join } from "node:path"
 import { isatty } from "node:tty"
+import { fileURLToPath } from "node:url"
 
 /**
  * Whether this version of Node runs TypeScript sources without a flag, and without calling that experimental at every start:
@@ -25,6 +26,15 @@ export function findNode() {
     if (existsSync(bundled)) return bundled
   } catch {} // not installed, or no such package for this platform
   return undefined
+}
+
+/**
+ * Lets this program, those it starts and their threads keep what Node makes of our TypeScript for the next start, in build/. Node looks
+ * by itself whether a file has changed, and does without where it cannot write. A user's own NODE_COMPILE_CACHE stands.
+ */
+export function keepCompiled() {
+  process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL("../build/compile-cache", import.meta.url))
+  nodeModule.enableCompileCache?.(process.env.NODE_COMPILE_CACHE)
 }
 
 /** What to tell a user for whom `findNode()` found none. */

@@ -6,7 +6,7 @@
 import { existsSync, readFileSync } from "node:fs"
 import { createRequire } from "node:module"
 import { dirname, join, resolve } from "node:path"
-import { findNode, runAndExit } from "./node.mjs"
+import { findNode, keepCompiled, runAndExit } from "./node.mjs"
 import { setupOrExit } from "./setup.mjs"
 
 /** Tools by the name of their command, and the npm package each comes in. */
@@ -32,4 +32,5 @@ if (script === undefined) {
   console.error(`with-node: there is no script ${command}, and the tools are ${Object.keys(tools).join(", ")}.`)
   process.exit(2)
 }
+keepCompiled()
 runAndExit(findNode(), [script, ...args])

@@ -113,7 +113,10 @@ function describe(
         "  threads",
         `${addon.threads} (set OMP_NUM_THREADS or --threads to change)${addon.operatorsShareThreads ? "" : "; pixelwise's own operators use one: the compiler had no OpenMP"}`,
       ],
-      ["  CPU kernels", `${addon.cpuCapability}${slow.includes("blas") ? `, without OpenBLAS: ${slower.blas}` : ""}`],
+      [
+        "  CPU kernels",
+        `${addon.cpuCapability} in libtorch's own (oneDNN and pixelwise choose by themselves)${slow.includes("blas") ? `, without OpenBLAS: ${slower.blas}` : ""}`,
+      ],
       ["  JPEG", jpegProblem === null ? "libjpeg-turbo" : `sharp, ${slower.jpeg}: ${jpegProblem}`],
       ["  CUDA devices", `${addon.cudaDevices === 0 ? "none" : addon.cudaDevices}; --device cuda is untested here`],
       ["  bfloat16", addon.bfloat16 ?? "no instructions for it: --precision bfloat16 is slower than float32"],

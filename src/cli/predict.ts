@@ -100,8 +100,8 @@ async function predict(paths: string[], options: Options): Promise<void> {
   })
   refuseToReplace([...images.keys()].map(filesOf), [...images.values()])
   const isUpright = !isSplit // pictures of a data set stay as they are stored, which is how its masks are drawn
-  const sizes: ImageSize[] = [] // read before anything is written
-  for (const path of images.values()) sizes.push(sizeOf(await inspectImage(path), isUpright))
+  const headers = await inspectAll([...images.values()]) // before anything is written
+  const sizes = headers.map((header) => sizeOf(header, isUpright))
   const {
     model: trained,
     normalization,
@@ -141,6 +141,31 @@ async function predict(paths: string[], options: Options): Promise<void> {
   const kinds = { mask: "masks", overlay: "overlays", comp6: "VOC's results", probabilities: "probabilities" }
   const places = Object.entries(folders).map(([kind, path]) => `${kinds[kind as keyof typeof kinds]} in ${path}`)
   output.say(`${images.size === 1 ? "One image" : `${images.size} images`}: ${places.join(", ")}`)
+}
+
+const NAMED = 5
+
+/** @throws UserError that names several of the files that are no pictures or cut off, so that they can be put right at once */
+async function inspectAll(paths: readonly string[]): Promise<ImageHeader[]> {
+  const headers: ImageHeader[] = []
+  const problems: UserError[] = []
+  for (const path of paths) {
+    try {
+      headers.push(await inspectImage(path))
+    } catch (error) {
+      if (!(error instanceof UserError)) throw error
+      problems.push(error)
+    }
+  }
+  const [first] = problems
+  if (first === undefined) return headers
+  if (problems.length === 1) throw first
+  const more = problems.length > NAMED ? ` And ${problems.length - NAMED} more.` : ""
+  const named = problems.slice(0, NAMED).map(({ message }) => message)
+  throw new UserError(
+    `${problems.length} of ${paths.length} images cannot be read, so none was predicted. ${named.join(" ")}${more}`,
+    { cause: first },
+  )
 }
 
 /** As the picture will be read. */

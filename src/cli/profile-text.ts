@@ -1,5 +1,6 @@
 // What a profile says, on the terminal.
 import { percent } from "../report/words.ts"
+import { plural } from "../train/facts.ts"
 import type { ProfileSummary } from "../train/trace.ts"
 import { table } from "./output.ts"
 
@@ -21,7 +22,7 @@ export function profileText(
     .slice(0, SHOWN)
     .map(({ name, calls, selfTime, share }) => [name, calls.toFixed(1), time(selfTime), percent(share)])
   return [
-    `\nProfile of ${steps} steps of ${time(stepTime)} ms${without}:`,
+    `\nProfile of ${plural(steps, "step")} of ${time(stepTime)} ms${without}:`,
     ...parts.map(([share, where]) => `${percent(share).padStart(6)} % ${where}`),
     "",
     table(["operator, without what it calls", "calls a step", "ms a step", "% of the time"], rows),

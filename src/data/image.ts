@@ -39,7 +39,7 @@ export async function readImage(file: string, { upright = false } = {}): Promise
       .toBuffer({ resolveWithObject: true })
     return { width: info.width, height: info.height, data }
   } catch (error) {
-    throw unreadable(file, error as Error)
+    throw unreadable(file, bytes, error as Error)
   }
 }
 
@@ -63,14 +63,20 @@ export async function inspectImage(file: string): Promise<ImageHeader> {
     return { width, height, orientation }
   } catch (error) {
     if (error instanceof UserError) throw error
-    throw unreadable(file, error as Error)
+    throw unreadable(file, bytes, error as Error)
   }
 }
 
-function unreadable(file: string, error: Error): UserError {
-  const reason = error.message
-    .split("\n")[0]
-    ?.replace("VipsJpeg: ", "")
-    .replace(/[:.\s]*$/, "")
+function unreadable(file: string, bytes: Uint8Array, error: Error): UserError {
+  const reason = bytes.length === 0 ? "it is empty" : reasonOf(error)
   return new UserError(`Cannot read image ${file}: ${reason}. Copy or export it again.`, { cause: error })
+}
+
+/** What sharp says, in words for those who do not know it where that is common. */
+function reasonOf({ message }: Error): string {
+  const [said] = message.split("\n") as [string]
+  if (said.includes("unsupported image format"))
+    return "it is not a picture that can be read (JPEG, PNG, WebP, TIFF or GIF)"
+  if (said.includes("premature end of JPEG")) return "it is cut off (premature end of JPEG image)"
+  return said.replace("VipsJpeg: ", "").replace(/[:.\s]*$/, "")
 }

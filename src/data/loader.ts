@@ -99,12 +99,7 @@ export class Loader {
     const sum = this.#passSizes.reduce((total, size) => total + size, 0)
     if (sum !== count)
       throw new UserError(`passSizes: got ${sum} samples in all; expected the ${count} of the data set.`)
-    const whole = Math.min(batchSize, count)
-    if (passSizes === undefined && whole % share.size !== 0) {
-      throw new UserError(
-        `A batch of ${whole} images cannot be shared out evenly among ${share.size} processes. Use a batch size that is a multiple of ${share.size}${whole < batchSize ? `, of at most the ${count} images there are` : ""}.`,
-      )
-    }
+    if (passSizes === undefined) checkShares(batchSize, count, share.size)
     this.#share = share
     this.#seed = seed
     this.#isProfiled = profile
@@ -225,6 +220,16 @@ export class Loader {
     if ("problem" in answer) throw new UserError(answer.problem)
     return answer.batch
   }
+}
+
+/** @throws UserError where a batch, or all `count` images if they are fewer, cannot be shared out evenly among the processes */
+export function checkShares(batchSize: number, count: number, processes: number): void {
+  const whole = Math.min(batchSize, count)
+  if (whole % processes === 0) return
+  const most = whole < batchSize ? `, of at most the ${count} images there are` : ""
+  throw new UserError(
+    `A batch of ${whole} images cannot be shared out evenly among ${processes} processes. Use a batch size that is a multiple of ${processes}${most}.`,
+  )
 }
 
 function checkWhole(name: string, value: number, least: number): void {

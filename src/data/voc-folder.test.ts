@@ -213,9 +213,9 @@ describe("reading refuses, naming the file", () => {
       )
     }
     writeFileSync(image("a", ".jpg"), jpeg.subarray(0, -20))
-    expect(await refusal(read)).toContain("a.jpg: premature end of JPEG image.")
+    expect(await refusal(read)).toContain("a.jpg: it is cut off (premature end of JPEG image).")
     writeFileSync(image("a", ".jpg"), "text")
-    expect(await refusal(read)).toContain("unsupported image format")
+    expect(await refusal(read)).toContain("it is not a picture that can be read")
   })
   test("a mask that is cut off, and what is not a file", async () => {
     writeFileSync(mask("a"), readFileSync(mask("a")).subarray(0, -9))

@@ -16,7 +16,7 @@ export interface StepsProfile {
   readonly parts: readonly Profile[]
   readonly loader: readonly LoaderSlice[]
   readonly steps: readonly { readonly step: number; readonly begin: number; readonly end: number }[]
-  /** How long the steps before took, which were not profiled. */
+  /** How long the steps before took, which were not profiled; in the first of them the loader started. */
   readonly before: readonly number[]
 }
 
@@ -33,21 +33,21 @@ export class StepProfile {
   readonly #loader: LoaderSlice[] = []
   readonly #steps: { step: number; begin: number; end: number }[] = []
   readonly #before: number[] = []
-  #last: number
   #warmedUp = 0
   #slices = 0
+  #stepsLeft: number
   #stepBegan = 0
   #waitingSince = 0
 
-  /** @param steps that the run will make, where that is known; of a short one those at the end are profiled */
+  /** @param steps that the run will make, where that is known; of a short one those at the end are profiled, never the first of several */
   constructor(model: SegmentationModel, { steps = Number.POSITIVE_INFINITY } = {}) {
     this.#names = new Map(Array.from(model.namedModules(), ([name, module]) => [module, name]))
-    this.#last = Math.max(0, steps - STEPS)
+    this.#stepsLeft = steps
   }
 
   /** @param done steps of the run that were made before, in another process */
   resumeAt(done: number): void {
-    this.#last = Math.max(0, this.#last - done)
+    this.#stepsLeft -= done
   }
 
   get isDone(): boolean {
@@ -56,7 +56,8 @@ export class StepProfile {
 
   get #isWarm(): boolean {
     const { length } = this.#before
-    return length >= this.#last || (length >= WARM_UP.steps && this.#warmedUp >= WARM_UP.microseconds)
+    const late = Math.max(this.#stepsLeft - STEPS, Math.min(1, this.#stepsLeft - 1)) // never the first of several
+    return length >= late || (length >= WARM_UP.steps && this.#warmedUp >= WARM_UP.microseconds)
   }
 
   beginStep(): void {

@@ -3,7 +3,7 @@ import { existsSync } from "node:fs"
 import { resolve } from "node:path"
 import { isDeepStrictEqual } from "node:util"
 import { type Census, censusLabels } from "../data/census.ts"
-import { defaultWorkers, Loader } from "../data/loader.ts"
+import { checkShares, defaultWorkers, Loader } from "../data/loader.ts"
 import { defaultCacheBytes } from "../data/sample-cache.ts"
 import { normalizations } from "../data/transforms/index.ts"
 import { openVocFolder, type VocFolder } from "../data/voc-folder.ts"
@@ -199,6 +199,7 @@ async function execute(
   checkAgreement(group, asked, [...trainSet.ids, ...valSet.ids])
 
   // First what is quick to fail: the options, before weights are downloaded for them.
+  checkShares(asked.batchSize, trainSet.ids.length, group.size)
   const isPretrained = !resume && (asked.weights ?? asked.initFrom) !== null
   if (isPretrained) createModel(asked.model, { ...modelOptions(asked), numClasses }).dispose()
   const initial = isPretrained ? await readInitialWeights(asked, { signal, onProgress: onDownload }) : null

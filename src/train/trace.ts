@@ -105,7 +105,7 @@ export interface ProfileSummary {
   readonly steps: number
   /** Milliseconds of a step: the median. */
   readonly stepTime: number
-  /** The same of steps before, which were not profiled; null where there was none. */
+  /** The same of steps before, which were not profiled, but for the first, in which the loader started; null where there was none. */
   readonly unprofiledTime: number | null
   readonly shares: {
     readonly operators: number
@@ -148,7 +148,7 @@ export function summarizeProfile({ parts, steps, before }: StepsProfile): Profil
   return {
     steps: steps.length,
     stepTime: median(steps.map(({ begin, end }) => end - begin)) / 1000,
-    unprofiledTime: before.length > 0 ? median(before) / 1000 : null,
+    unprofiledTime: before.length > 1 ? median(before.slice(1)) / 1000 : null,
     shares: {
       operators: operators / total,
       autograd: autograd / total,

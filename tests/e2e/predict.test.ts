@@ -1,5 +1,5 @@
 // Predictions as files: what lies where, in whose numbers, and that test-time options reach the model.
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs"
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import sharp from "sharp"
 import { beforeAll, describe, expect, test } from "vitest"
@@ -176,6 +176,23 @@ test("photographs are turned as their EXIF asks, also beside others of the same 
   expect(read(out, "masks", "a.png").data).toEqual(read(out, "masks", "d.png").data)
   expect(read(out, "masks", "b.png").data).toEqual(read(out, "masks", "c.png").data)
 }, 60_000)
+
+test("of several files that are no pictures each is named, and nothing is written", async () => {
+  const photos = join(folder, "photos")
+  mkdirSync(photos)
+  cpSync(join(data, "JPEGImages", readdirSync(join(data, "JPEGImages"))[0]!), join(photos, "good.png"))
+  writeFileSync(join(photos, "empty.jpg"), "")
+  writeFileSync(join(photos, "words.png"), "not a picture")
+  const out = join(folder, "none")
+  const { code, stderr } = await pixelwise("predict", "--run", run, "--out", out, photos)
+  expect(code).toBe(2)
+  const reason = (name: string, why: string) =>
+    `Cannot read image ${join(photos, name)}: ${why}. Copy or export it again.`
+  const empty = reason("empty.jpg", "it is empty")
+  const words = reason("words.png", "it is not a picture that can be read (JPEG, PNG, WebP, TIFF or GIF)")
+  expect(stderr).toBe(`pixelwise: 2 of 3 images cannot be read, so none was predicted. ${empty} ${words}\n`)
+  expect(existsSync(out)).toBe(false)
+})
 
 test("neither true masks nor the images themselves are replaced, results of an earlier call are", async () => {
   const [{ id }] = (await expected()) as [Awaited<ReturnType<typeof expected>>[number]]

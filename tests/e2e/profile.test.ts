@@ -133,9 +133,10 @@ test("the summary's shares add up, and the self times of operators are what they
   expect(stepTime).toBeLessThanOrEqual(middle.at(-1)!)
 })
 
-test("a run of three steps is profiled whole; without workers images are made in the main lane", async () => {
+test("of three steps all but the first are profiled, a single one is; without workers images are made in the main lane", async () => {
   const { summary, events } = await profiled("short", { steps: 3, workers: 0 })
-  expect([summary.steps, summary.unprofiledTime]).toEqual([3, null])
+  expect([summary.steps, summary.unprofiledTime]).toEqual([2, null])
+  expect((await profiled("single", { steps: 1, workers: 0 })).summary.steps).toBe(1)
   const loading = complete(events).filter(({ cat }) => cat === "loader")
   const waits = complete(events).filter(({ name }) => name === "waiting for data")
   for (const span of loading) expect(waits.some((wait) => wait.tid === span.tid && within(span, wait))).toBe(true)

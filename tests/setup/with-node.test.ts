@@ -2,6 +2,8 @@
 
 import { type SpawnOptions, spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
+import { readdirSync } from "node:fs"
+import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { expect, test } from "vitest"
 import { findNode, runsTypeScript } from "../../scripts/node.mjs"
@@ -38,6 +40,21 @@ test("a script gets its arguments as they are, and its exit code comes back; set
   )
   const args = ["--reporter=dot", "a b", "$HOME", ""]
   expect(await start(script, args).ended).toEqual({ code: 7, signal: null, output: `${JSON.stringify(args)}\n` })
+})
+
+test("what Node made of TypeScript is kept for the next start, where the user keeps such things if they do", async () => {
+  const machine = fakeMachine()
+  const script = machine.write(
+    "cache.ts",
+    'import { getCompileCacheDir } from "node:module"\nconsole.log(getCompileCacheDir())\n',
+  )
+  const cacheOf = async (env: NodeJS.ProcessEnv) => (await start(script, [], { env }).ended).output
+  const { NODE_COMPILE_CACHE: _, ...env } = process.env
+  const ours = fileURLToPath(new URL("../../build/compile-cache/", import.meta.url))
+  expect(await cacheOf(env)).toContain(ours)
+  const theirs = join(dirname(script), "theirs")
+  expect(await cacheOf({ ...env, NODE_COMPILE_CACHE: theirs })).toContain(theirs)
+  expect(readdirSync(theirs)).toHaveLength(1) // a folder of this Node's version
 })
 
 test("a tool is found by its name", async () => {
