@@ -504,6 +504,9 @@ Napi::Value build_info(const Info& info) {
 #endif
     const char* bfloat16 = bfloat16_instructions();
     result["bfloat16"] = bfloat16 ? Napi::String::New(info.Env(), bfloat16) : info.Env().Null();
+    const char* kernels = openblas_kernels();
+    result["openBlasKernels"] = kernels ? Napi::String::New(info.Env(), kernels) : info.Env().Null();
+    result["narrowProducts"] = products_are_narrow();
     return result;
   });
 }

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <limits>
 #include <mutex>
+#include <string_view>
 #include <vector>
 
 // Of the BLAS that libtorch uses, where it has them. libtorch's own way to a product takes microseconds, as long as a small one.
@@ -14,6 +15,7 @@ void sgemm_(const char* transa, const char* transb, const int* m, const int* n, 
 void openblas_set_num_threads(int count) WEAK;
 int openblas_get_num_threads() WEAK;
 int openblas_get_parallel() WEAK;
+char* openblas_get_corename() WEAK;
 }
 #endif
 
@@ -57,6 +59,25 @@ at::Tensor tensor_of(const Factor& of, int64_t rows, int64_t columns) {
 }
 
 }  // namespace
+
+const char* openblas_kernels() {
+#if defined(WEAK)
+  if (openblas_get_corename != nullptr) return openblas_get_corename();
+#endif
+  return nullptr;
+}
+
+bool products_are_narrow() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  const char* kernels = openblas_kernels();
+  if (kernels == nullptr) return false;
+  const bool is_wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  const std::string_view name = kernels;
+  return is_wide && name != "SkylakeX" && name != "Cooperlake" && name != "SapphireRapids";
+#else
+  return false;
+#endif
+}
 
 SingleThreadedBlas::SingleThreadedBlas() {
   if (!has_threads()) return;

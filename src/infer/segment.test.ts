@@ -1,3 +1,4 @@
+import "../../tests/all-levers.ts"
 import fc from "fast-check"
 import { expect, test } from "vitest"
 import { UserError } from "../errors.ts"

@@ -1,4 +1,5 @@
 // Neighbours that run together compute what they compute one by one, and only where nobody can tell.
+import "../../tests/all-levers.ts"
 import { afterEach, describe, expect, test } from "vitest"
 import { intercept } from "../torch/dispatch.ts"
 import {

@@ -1,4 +1,5 @@
 // What layers refuse, and the functions between them. That layers compute what PyTorch's do: tests/parity.
+import "../../tests/all-levers.ts"
 import { expect, test } from "vitest"
 import { arange, aten, full, grad, levers, noGrad, ones, randn, type Tensor, tidy, zeros } from "../torch/index.ts"
 import {

@@ -1,5 +1,8 @@
-// What makes models faster and changes nothing they compute, but for rounding. All are on; here they can be switched off,
-// to measure what each gives, or when a result is in doubt.
+// What makes models faster and changes nothing they compute, but for rounding. Those that pay on this machine are on; here they can be
+// switched, to measure what each gives, or when a result is in doubt.
+import { native } from "./native.ts"
+
+const { narrowProducts } = native.buildInfo()
 
 export const levers = {
   /** A convolution and the batch-norm behind it become one convolution, where neither learns (nn/chain.ts). */
@@ -12,12 +15,15 @@ export const levers = {
   fuseOptimizer: true,
   /** Dilated convolutions that filter each channel by itself have gradients of our own (native/depthwise-convolution.cc). */
   depthwise: true,
-  /** 1x1 convolutions are matrix products (native/pointwise-convolution.cc). */
-  pointwise: true,
+  /**
+   * 1x1 convolutions are matrix products (native/pointwise-convolution.cc). Not where OpenBLAS leaves AVX-512 to oneDNN: a training step
+   * of DeepLabV3 on ResNet-50, 4x3x128x128, then takes 834 ms with it and 669 without, else 589 and 634 (two Zen 5 cores, best of 5).
+   */
+  pointwise: !narrowProducts,
   /** Convolutions skip the taps that see nothing but padding (native/atrous-convolution.cc). */
   atrous: true,
-  /** 3x3 convolutions of many channels are computed by tiles, with fewer multiplications (native/winograd-convolution.cc). */
-  winograd: true,
+  /** 3x3 convolutions of many channels are computed by tiles, with fewer multiplications (native/winograd-convolution.cc). As `pointwise`: UNet-64's inference takes 357 and 310 ms. */
+  winograd: !narrowProducts,
   /** Transposed convolutions whose windows do not overlap are a matrix product (nn/conv.ts). */
   transposed: true,
   /** Values have their channels side by side where that is faster (models/memory-format.ts). */

@@ -74,6 +74,10 @@ export interface BuildInfo {
   readonly cudaGraphs: boolean
   /** The processor's instructions for products of bfloat16, such as "avx512_bf16"; null: it has none. */
   readonly bfloat16: string | null
+  /** The processor whose instructions OpenBLAS uses, such as "Haswell"; null: libtorch has another BLAS. */
+  readonly openBlasKernels: string | null
+  /** Whether the processor has AVX-512 and OpenBLAS does not use it, so that convolutions as products do not pay. */
+  readonly narrowProducts: boolean
 }
 
 /** What libtorch did, slice by slice as they ended; times in microseconds of process.hrtime()'s clock. */

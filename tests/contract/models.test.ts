@@ -1,4 +1,5 @@
 // What every registered model must hold, whatever it is.
+import "../all-levers.ts"
 import { createHash } from "node:crypto"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import * as library from "../../src/index.ts"

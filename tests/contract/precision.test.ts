@@ -1,4 +1,5 @@
 // What every registered model must hold in bfloat16: it runs, forward and backward, and is float32's but for rounding.
+import "../all-levers.ts"
 import { describe, expect, test } from "vitest"
 import { crossEntropy } from "../../src/losses/index.ts"
 import {

@@ -1,5 +1,6 @@
 // What the recorded graph must be for every model: complete, so that whoever reads it (an exporter) can compute the
 // model from it and the state dict alone; and summaries and receptive fields that agree with published numbers.
+import "../all-levers.ts"
 import { describe, expect, test } from "vitest"
 import { createObjective, parseLoss } from "../../src/losses/objective.ts"
 import {

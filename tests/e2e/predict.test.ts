@@ -178,7 +178,7 @@ test("photographs are turned as their EXIF asks, also beside others of the same 
 }, 60_000)
 
 test("of several files that are no pictures each is named, and nothing is written", async () => {
-  const photos = join(folder, "photos")
+  const photos = join(folder, "some-bad")
   mkdirSync(photos)
   cpSync(join(data, "JPEGImages", readdirSync(join(data, "JPEGImages"))[0]!), join(photos, "good.png"))
   writeFileSync(join(photos, "empty.jpg"), "")

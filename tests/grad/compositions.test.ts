@@ -1,4 +1,5 @@
 // Full-Jacobian gradient checks of what we put together from libtorch's operators.
+import "../all-levers.ts"
 import { expect, test } from "vitest"
 import { crossEntropy } from "../../src/losses/index.ts"
 import { UNet } from "../../src/models/index.ts"

@@ -1,4 +1,5 @@
 // Averages over scales, mirrored views and windows against PyTorch (inference.py), with the same network and weights.
+import "../all-levers.ts"
 import { expect, test } from "vitest"
 import { segment } from "../../src/infer/segment.ts"
 import type { SegmentationModel, SegmentationOutput } from "../../src/models/index.ts"

@@ -1,4 +1,5 @@
 // Every layer of src/nn against PyTorch's: output, gradient of the input and of each parameter.
+import "../all-levers.ts"
 import { expect, test } from "vitest"
 import * as nn from "../../src/nn/index.ts"
 import { fromData, type Tensor, tidy } from "../../src/torch/index.ts"

@@ -1,5 +1,6 @@
 // Our networks against torchvision's (torchvision.py), each filled with the same weights: state-dict keys in the same order,
 // outputs in evaluation and training, gradients and running statistics.
+import "../all-levers.ts"
 import { createHash } from "node:crypto"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import {
