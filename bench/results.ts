@@ -34,6 +34,8 @@ export interface Result {
   readonly ratio: Times
   /** What the ratio of the minima should be at least. */
   readonly target?: number
+  /** The processor whose instructions our OpenBLAS used. */
+  readonly openBlas: string | null
   readonly date: string
 }
 

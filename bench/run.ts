@@ -10,6 +10,7 @@ import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { table } from "../src/cli/output.ts"
+import { buildInfo, levers as isOn } from "../src/torch/index.ts"
 import { Contestant } from "./contestant.ts"
 import { type FileWorkload, fileWorkloads } from "./from-files.ts"
 import {
@@ -96,6 +97,7 @@ function rowOf(
     python: theirs,
     ratio,
     ...(target && { target }),
+    openBlas: buildInfo().openBlasKernels,
     date,
   }
   keep(machine, result)
@@ -148,7 +150,7 @@ async function benchAgainstPython(): Promise<void> {
   const head = "workload,unit,n,dropped,ours,best,Python,best,ratio,of best,aim"
   console.log(table(head.split(","), rows))
   console.log(
-    `\nMedians and best of n interleaved rounds; a ratio above 1 means ours is faster, the aim is for that of the best. ${machine.processor}, ${machine.threads} threads, libtorch ${versions.ours}. Python's OpenMP waits as it does by default, ours sleeps (see src/torch/native.ts).`,
+    `\nMedians and best of n interleaved rounds; a ratio above 1 means ours is faster, the aim is for that of the best. ${machine.processor}, ${machine.threads} threads, libtorch ${versions.ours}, OpenBLAS for ${buildInfo().openBlasKernels}. Python's OpenMP waits as it does by default, ours sleeps (see src/torch/native.ts).`,
   )
   if (data === undefined && chosenFromFiles.length > 0)
     console.log(`Left out for want of --data VOC2012: ${chosenFromFiles.map(({ name }) => name).join(", ")}.`)
@@ -159,7 +161,7 @@ async function benchLevers(): Promise<void> {
   const machine = describeMachine(threads, { ours: version, python: "" })
   const results: LeverResult[] = []
   for (const { name, levers, perMillisecond, digits } of chosen) {
-    for (const lever of levers) {
+    for (const lever of levers.filter((lever) => isOn[lever])) {
       const side =
         (question: string): Measure =>
         async () =>
