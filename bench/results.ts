@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url"
 import { median } from "../src/arrays.ts"
 import { barChart } from "../src/report/charts/bar.ts"
 import { standaloneSvg } from "../src/report/charts/standalone.ts"
+import { buildInfo } from "../src/torch/index.ts"
 import { fileWorkloads } from "./from-files.ts"
 import { workloads } from "./workloads.ts"
 
@@ -34,8 +35,8 @@ export interface Result {
   readonly ratio: Times
   /** What the ratio of the minima should be at least. */
   readonly target?: number
-  /** The processor whose instructions our OpenBLAS used. */
-  readonly openBlas: string | null
+  /** The processor whose instructions our OpenBLAS used; null: it was another BLAS; missing: it was not noted yet. */
+  readonly openBlas?: string | null
   readonly date: string
 }
 
@@ -52,7 +53,7 @@ export const describeMachine = (threads: number, libtorch: Machine["libtorch"]):
   libtorch,
 })
 
-/** A workload with all levers and with one switched off. */
+/** A workload with the levers that are on by default here, and with one of them switched off. */
 export interface LeverResult {
   readonly name: string
   readonly lever: string
@@ -118,8 +119,8 @@ function leversPage({ processor, threads, libtorch }: Machine, results: readonly
   return `<!-- Made by: npm run bench -- --levers -->
 # What each lever gives
 
-The time of a workload with one lever switched off, divided by its time with all of them: best of ${rounds} interleaved rounds each. ${processor}, ${threads} threads, libtorch
-${libtorch.ours}. Differences below 0.05 are noise. Levers and what they do: \`src/torch/levers.ts\`; sizes: \`bench/workloads.ts\`.
+The time of a workload with one lever switched off, divided by its time with all that are on by default here: best of ${rounds} interleaved rounds each. ${processor}, ${threads} threads, libtorch
+${libtorch.ours}, OpenBLAS for ${buildInfo().openBlasKernels ?? "none"}. Differences below 0.05 are noise. Levers and what they do: \`src/torch/levers.ts\`; sizes: \`bench/workloads.ts\`.
 
 ${[line(["lever", ...names]), line(Array(names.length + 1).fill("---")), ...rows.map(line)].join("\n")}
 `

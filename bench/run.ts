@@ -150,7 +150,7 @@ async function benchAgainstPython(): Promise<void> {
   const head = "workload,unit,n,dropped,ours,best,Python,best,ratio,of best,aim"
   console.log(table(head.split(","), rows))
   console.log(
-    `\nMedians and best of n interleaved rounds; a ratio above 1 means ours is faster, the aim is for that of the best. ${machine.processor}, ${machine.threads} threads, libtorch ${versions.ours}, OpenBLAS for ${buildInfo().openBlasKernels}. Python's OpenMP waits as it does by default, ours sleeps (see src/torch/native.ts).`,
+    `\nMedians and best of n interleaved rounds; a ratio above 1 means ours is faster, the aim is for that of the best. ${machine.processor}, ${machine.threads} threads, libtorch ${versions.ours}, OpenBLAS for ${buildInfo().openBlasKernels ?? "none"}. Python's OpenMP waits as it does by default, ours sleeps (see src/torch/native.ts).`,
   )
   if (data === undefined && chosenFromFiles.length > 0)
     console.log(`Left out for want of --data VOC2012: ${chosenFromFiles.map(({ name }) => name).join(", ")}.`)
@@ -160,6 +160,7 @@ async function benchLevers(): Promise<void> {
   const version = await ours.ask("version")
   const machine = describeMachine(threads, { ours: version, python: "" })
   const results: LeverResult[] = []
+  let isWhole = options.only === undefined
   for (const { name, levers, perMillisecond, digits } of chosen) {
     for (const lever of levers.filter((lever) => isOn[lever])) {
       const side =
@@ -167,7 +168,10 @@ async function benchLevers(): Promise<void> {
         async () =>
           (await ours.measure(question)) * perMillisecond
       const compared = await takeTurns(`${name} ${lever}`, [side(name), side(`${name} ${lever}`)], warm)
-      if (!compared) continue
+      if (!compared) {
+        isWhole = false
+        continue
+      }
       const [on, off] = compared.times
       const { rounds, dropped } = compared
       results.push({ name, lever, rounds, dropped, on, off, ratio: ratioOf(off, on), digits })
@@ -178,7 +182,7 @@ async function benchLevers(): Promise<void> {
     return [name, lever, ...n, ...times(on, digits), ...times(off, digits), ...ratios(ratio)]
   })
   console.log(table("workload,lever,n,dropped,on,best,off,best,gain,of best".split(","), rows))
-  if (options.only === undefined) keepLevers(machine, results)
+  if (isWhole) keepLevers(machine, results)
   await ours.end()
 }
 

@@ -506,9 +506,12 @@ Napi::Value build_info(const Info& info) {
     result["bfloat16"] = bfloat16 ? Napi::String::New(info.Env(), bfloat16) : info.Env().Null();
     const char* kernels = openblas_kernels();
     result["openBlasKernels"] = kernels ? Napi::String::New(info.Env(), kernels) : info.Env().Null();
-    result["narrowProducts"] = products_are_narrow();
     return result;
   });
+}
+
+Napi::Value narrow_products(const Info& info) {
+  return guarded(info, [&](Bridge&) { return Napi::Boolean::New(info.Env(), products_are_narrow()); });
 }
 
 Napi::Object init(Napi::Env env, Napi::Object exports) {
@@ -518,6 +521,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
 
   const std::pair<const char*, Napi::Value (*)(const Info&)> functions[] = {
       {"operatorNames", operator_names},
+      {"narrowProducts", narrow_products},
       {"findOperator", find_operator},
       {"call", call},
       {"signature", signature},

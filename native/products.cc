@@ -1,9 +1,11 @@
 #include "products.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
 #include <limits>
 #include <mutex>
-#include <string_view>
+#include <string>
 #include <vector>
 
 // Of the BLAS that libtorch uses, where it has them. libtorch's own way to a product takes microseconds, as long as a small one.
@@ -72,8 +74,13 @@ bool products_are_narrow() {
   const char* kernels = openblas_kernels();
   if (kernels == nullptr) return false;
   const bool is_wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  const std::string_view name = kernels;
-  return is_wide && name != "SkylakeX" && name != "Cooperlake" && name != "SapphireRapids";
+  if (!is_wide) return false;
+  std::string name = kernels;  // a build for one processor writes it in capitals
+  std::transform(name.begin(), name.end(), name.begin(), [](unsigned char letter) { return std::tolower(letter); });
+  for (const char* wide : {"skylakex", "cooperlake", "sapphirerapids"}) {
+    if (name == wide) return false;
+  }
+  return true;
 #else
   return false;
 #endif

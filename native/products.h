@@ -29,8 +29,8 @@ void set_blas_threads(int count);
 // The processor whose instructions OpenBLAS uses ("Haswell"); null where libtorch has another BLAS.
 const char* openblas_kernels();
 
-// Whether the processor and oneDNN have AVX-512 and OpenBLAS does not use it: because it is older than the processor, or was told so by
-// OPENBLAS_CORETYPE. oneDNN's convolutions are then faster than products.
+// Whether the processor has AVX-512, which oneDNN then uses, and OpenBLAS does not: because it is older than the processor, or was told so
+// by OPENBLAS_CORETYPE. oneDNN's convolutions are then faster than products.
 bool products_are_narrow();
 
 // Calls body(k) for `count` things that take products, on all threads; within another in_parallel(), on this one.

@@ -29,7 +29,7 @@ export function findNode() {
 }
 
 /**
- * Lets this program, those it starts and their threads keep what Node makes of our TypeScript for the next start, in build/. Node looks
+ * Lets this program, those it starts and their threads keep what Node makes of their modules for the next start, in build/. Node looks
  * by itself whether a file has changed, and does without where it cannot write. A user's own NODE_COMPILE_CACHE stands.
  */
 export function keepCompiled() {

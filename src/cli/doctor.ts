@@ -63,9 +63,8 @@ interface Addon {
 
 async function loadAddon(): Promise<Addon | { error: string }> {
   try {
-    const { buildInfo, groupBackends, threads } = await import("../torch/index.ts")
-    const { libtorch, config, cudaDevices, bfloat16, operatorsShareThreads, openBlasKernels, narrowProducts } =
-      buildInfo()
+    const { areProductsNarrow, buildInfo, groupBackends, threads } = await import("../torch/index.ts")
+    const { libtorch, config, cudaDevices, bfloat16, operatorsShareThreads, openBlasKernels } = buildInfo()
     return {
       libtorch,
       threads: threads(),
@@ -75,7 +74,7 @@ async function loadAddon(): Promise<Addon | { error: string }> {
       bfloat16,
       operatorsShareThreads,
       openBlasKernels,
-      narrowProducts,
+      narrowProducts: areProductsNarrow(),
     }
   } catch (error) {
     const { message, cause } = error as Error
@@ -134,11 +133,13 @@ function describe(
   return lines.map(([name, value]) => `${name.padEnd(16)}${value}`).join("\n")
 }
 
-/** What libtorch has for them. */
+/** Which BLAS multiplies matrices, and whether as fast as this processor could. */
 function products({ openBlasKernels, narrowProducts }: Addon, isReference: boolean): string {
   if (isReference) return `the reference BLAS: ${slower.blas}`
-  if (openBlasKernels === null) return "not OpenBLAS's"
-  const why = process.env.OPENBLAS_CORETYPE ? "because OPENBLAS_CORETYPE says so" : "perhaps because it is older"
-  const narrow = `, without this processor's AVX-512, ${why}: training takes up to a quarter longer`
-  return `OpenBLAS for ${openBlasKernels}${narrowProducts ? narrow : ""}`
+  if (openBlasKernels === null) return "another library than OpenBLAS"
+  const told = process.env.OPENBLAS_CORETYPE
+  const why = told
+    ? `OPENBLAS_CORETYPE is ${told}; without that it chooses by itself`
+    : "it may be older than the processor; a newer one, or OPENBLAS_CORETYPE=SkylakeX, would use it"
+  return `OpenBLAS for ${openBlasKernels}${narrowProducts ? `, without this processor's AVX-512, which makes training slower (${why})` : ""}`
 }

@@ -76,8 +76,6 @@ export interface BuildInfo {
   readonly bfloat16: string | null
   /** The processor whose instructions OpenBLAS uses, such as "Haswell"; null: libtorch has another BLAS. */
   readonly openBlasKernels: string | null
-  /** Whether the processor has AVX-512 and OpenBLAS does not use it, so that convolutions as products do not pay. */
-  readonly narrowProducts: boolean
 }
 
 /** What libtorch did, slice by slice as they ended; times in microseconds of process.hrtime()'s clock. */
@@ -169,6 +167,8 @@ export interface Native {
   prepareReduction(group: number, reducer: number, loss: Handle): void
   releaseReducer(group: number, reducer: number): void
   buildInfo(): BuildInfo
+  /** Whether the processor has AVX-512 and OpenBLAS does not use it, so that most convolutions as products do not pay. */
+  narrowProducts(): boolean
 }
 
 /** Where set-up builds the addon: from src/torch and from dist/torch alike. */

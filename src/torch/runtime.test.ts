@@ -1,5 +1,4 @@
 // Threads; and devices that are not there: what happens on those that are was never tested, CI has none.
-import "../../tests/all-levers.ts"
 import { expect, test } from "vitest"
 import { UserError } from "../errors.ts"
 import {

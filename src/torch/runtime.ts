@@ -20,6 +20,9 @@ export const releaseCachedMemory = (): void => native.releaseCachedMemory()
 /** What libtorch is, and what it found. */
 export const buildInfo = () => native.buildInfo()
 
+/** Whether the processor has AVX-512 and OpenBLAS does not use it, see levers.ts. */
+export const areProductsNarrow = (): boolean => native.narrowProducts()
+
 /**
  * That tensors can be on a device: "cpu", "cuda" (the first), "cuda:1".
  * @throws UserError where they cannot

@@ -1,4 +1,5 @@
 // A run of 50 steps with ours and with plain PyTorch (train.py), from the same weights and batches: the same losses.
+import "../all-levers.ts"
 import { expect, test } from "vitest"
 import { crossEntropy } from "../../src/losses/index.ts"
 import { UNet } from "../../src/models/index.ts"

@@ -1,5 +1,6 @@
 // Our UNet against the same network in PyTorch (unet.py), with the state dict carried over, and what must be true of
 // any UNet.
+import "../all-levers.ts"
 import { describe, expect, test } from "vitest"
 import { UNet } from "../../src/models/index.ts"
 import { Generator, manualSeed, randn, type Tensor, tidy, zeros } from "../../src/torch/index.ts"

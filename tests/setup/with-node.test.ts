@@ -49,7 +49,7 @@ test("what Node made of TypeScript is kept for the next start, where the user ke
     'import { getCompileCacheDir } from "node:module"\nconsole.log(getCompileCacheDir())\n',
   )
   const cacheOf = async (env: NodeJS.ProcessEnv) => (await start(script, [], { env }).ended).output
-  const { NODE_COMPILE_CACHE: _, ...env } = process.env
+  const { NODE_COMPILE_CACHE: _, NODE_DISABLE_COMPILE_CACHE: __, ...env } = process.env
   const ours = fileURLToPath(new URL("../../build/compile-cache/", import.meta.url))
   expect(await cacheOf(env)).toContain(ours)
   const theirs = join(dirname(script), "theirs")
