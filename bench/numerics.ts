@@ -10,7 +10,8 @@ import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import { table } from "../src/cli/output.ts"
 import { Dropout } from "../src/nn/index.ts"
-import { levers, manualSeed, saveSafetensors } from "../src/torch/index.ts"
+import { manualSeed, saveSafetensors } from "../src/torch/index.ts"
+import "../tests/all-levers.ts"
 import { prepareTraining, workloads } from "./workloads.ts"
 
 const { values: options } = parseArgs({
@@ -22,8 +23,6 @@ const { values: options } = parseArgs({
 })
 const steps = Number(options.steps)
 const narrower = { ATEN_CPU_CAPABILITY: "avx2", ONEDNN_MAX_CPU_ISA: "AVX2", OPENBLAS_CORETYPE: "Haswell" }
-
-for (const name of Object.keys(levers) as (keyof typeof levers)[]) levers[name] = true // also those that do not pay here
 
 const folder = mkdtempSync(join(tmpdir(), "numerics-"))
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }))

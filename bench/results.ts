@@ -75,7 +75,9 @@ const file = fileURLToPath(new URL("results/latest.json", import.meta.url))
 const chartFile = fileURLToPath(new URL("../docs/speed.svg", import.meta.url))
 
 /** Takes a result in beside those of the same machine that are there; those of another machine go. */
-export function keep(machine: Machine, result: Result): void {
+export function keep(machine: Machine, measured: Omit<Result, "openBlas" | "date">): void {
+  const openBlas = buildInfo().openBlasKernels
+  const result: Result = { ...measured, openBlas, date: new Date().toISOString().slice(0, 10) }
   const before = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as Kept) : null
   const isSame = JSON.stringify(before?.machine) === JSON.stringify(machine)
   const others = isSame ? before!.results.filter(({ name }) => name !== result.name) : []

@@ -86,7 +86,6 @@ function rowOf(
   { rounds, dropped, times: [own, theirs] }: Rounds,
 ): string[] {
   const ratio = ratioOf(theirs, own)
-  const date = new Date().toISOString().slice(0, 10)
   const result = {
     name,
     unit,
@@ -97,8 +96,6 @@ function rowOf(
     python: theirs,
     ratio,
     ...(target && { target }),
-    openBlas: buildInfo().openBlasKernels,
-    date,
   }
   keep(machine, result)
   const numbers = [...times(own, digits), ...times(theirs, digits), ...ratios(ratio)]

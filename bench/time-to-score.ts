@@ -82,8 +82,7 @@ if (isReached) {
   const [same, defaults, python] = times.map(timesOf) as [Times, Times, Times]
   const version = execFileSync(options.python, ["-c", "import torch; print(torch.__version__)"], { encoding: "utf8" })
   const machine = describeMachine(availableParallelism(), { ours: buildInfo().libtorch, python: version.trim() })
-  const { openBlasKernels: openBlas } = buildInfo()
-  const counted = { digits: 0, rounds: rows.length, dropped: 0, openBlas, date: new Date().toISOString().slice(0, 10) }
+  const counted = { digits: 0, rounds: rows.length, dropped: 0 }
   const about = { unit: `s until ${score} % mean IoU on CamVid`, ...counted, python }
   const ratioTo = (ours: Times) => ({ median: python.median / ours.median, minimum: python.minimum / ours.minimum })
   keep(machine, { name: "camvid-score", target: 1.6, ...about, ours: same, ratio: ratioTo(same) })

@@ -1,4 +1,4 @@
-// For tests of what models compute: all levers on, also those that would not pay on this machine. Tests that
+// For tests and benchmarks of what models compute: all levers on, also those that would not pay on this machine. Tests that
 // start processes have those that are on by default.
 import { levers } from "../src/torch/index.ts"
 
