@@ -139,7 +139,7 @@ function products({ openBlasKernels, narrowProducts }: Addon, isReference: boole
   if (openBlasKernels === null) return "another library than OpenBLAS"
   const told = process.env.OPENBLAS_CORETYPE
   const why = told
-    ? `OPENBLAS_CORETYPE is ${told}; without that it chooses by itself`
+    ? `OPENBLAS_CORETYPE is ${told}: unset it, and OpenBLAS chooses by itself`
     : "it may be older than the processor; a newer one, or OPENBLAS_CORETYPE=SkylakeX, would use it"
   return `OpenBLAS for ${openBlasKernels}${narrowProducts ? `, without this processor's AVX-512, which makes training slower (${why})` : ""}`
 }

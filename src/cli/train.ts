@@ -45,7 +45,7 @@ export function define(command: Command): void {
     .option("--no-report", "leave out report.html, which takes another pass over the validation images at the end")
     .option(
       "--profile",
-      "note what runs when in ten steps, after the first seconds: profile.json, for https://ui.perfetto.dev, and a summary",
+      "note what runs when in ten steps, after the first seconds or at the end of a short run: profile.json, for https://ui.perfetto.dev, and a summary",
     )
     .option("--json", "print JSON lines: every step, every evaluation, the result")
     .addHelpText(
