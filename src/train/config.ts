@@ -427,7 +427,9 @@ const schema = z.strictObject({
   precision: z
     .enum(precisions)
     .default("float32")
-    .describe("of the forward pass and its gradients, in training and evaluation; weights, batch-norm and loss stay float32"),
+    .describe(
+      "of the forward pass and its gradients, in training and evaluation; weights, batch-norm and loss stay float32",
+    ),
   seed: z.int().min(0).default(0).describe("seed of weights, order and augmentation"),
   workers: z.int().min(0).nullable().default(null).describe("threads that load images; by the cores when left out"),
   device: z
